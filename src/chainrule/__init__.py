@@ -1,0 +1,1 @@
+"""chainrule: deep learning you can see through."""

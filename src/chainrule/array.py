@@ -1,0 +1,482 @@
+"""``Array``: an immutable value, recorded lazily and evaluated when somebody looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import ArgumentError, TracedValueError
+from chainrule.evaluation import evaluate
+from chainrule.graph import Buffer, Graph, Node, next_serial, topological
+from chainrule.ops.dtypes import Dtype, as_dtype
+from chainrule.ops.hooks import Operand, hooks
+from chainrule.ops.indexing import getitem, scatter_items
+from chainrule.ops.origin import here
+from chainrule.ops.record import Op, Shape
+
+
+class Array:
+    """An n-dimensional value of one element type: a node's output.
+
+    Made by ``cr.asarray``, by operators and by functions; never changed afterwards. The value is
+    computed when it is printed, converted or compared in an ``if``.
+
+    Args:
+        node: The node whose output this is.
+        index: Which of its outputs.
+
+    >>> import chainrule as cr
+    >>> x = cr.asarray([1.0, 2.0])
+    >>> x * x + 1
+    Array([2., 5.], float32)
+    """
+
+    __slots__ = ("__weakref__", "dtype", "index", "node", "shape", "weak")
+    __array_ufunc__ = None  # NumPy leaves mixed expressions to the operators below
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, node: Node, index: int = 0, weak: bool = False) -> None:
+        self.node = node
+        self.index = index
+        self.shape: Shape
+        self.dtype: Dtype
+        self.shape, self.dtype = node.specs[index]
+        self.weak = weak
+
+    # --- what it is -------------------------------------------------------------------------
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for n in self.shape:
+            count *= n
+        return count
+
+    @property
+    def device(self) -> str:
+        """Where the data lies."""
+        return self.node.values[self.index].device if self.node.values else "cpu"
+
+    @property
+    def name(self) -> str:
+        """The name given by ``cr.variable``, or ``""``."""
+        return self.node.name
+
+    @property
+    def is_concrete(self) -> bool:
+        """False while a trace is being recorded that this value depends on."""
+        if self.node.values is not None:
+            return True
+        order = topological([self], lambda node: node.values is None)
+        return not any(node.is_placeholder for node in order)
+
+    @property
+    def T(self) -> Array:
+        """All axes in reverse order."""
+        return ops.permute_dims(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Array:
+        """The last two axes swapped."""
+        return ops.matrix_transpose(self)
+
+    @property
+    def at(self) -> UpdateHelper:
+        """``x.at[i].set(v)`` and ``x.at[i].add(v)``: a copy with places changed."""
+        return UpdateHelper(self)
+
+    # --- looking at it ----------------------------------------------------------------------
+
+    @property
+    def data(self) -> np.ndarray:
+        """The evaluated buffer itself, for engines; users take ``numpy()``."""
+        if self.node.values is None:
+            evaluate([self])
+        return self.node.values[self.index].data  # type: ignore[index]
+
+    def numpy(self) -> np.ndarray:
+        """The value as a read-only ndarray that shares memory; ``.copy()`` to write."""
+        view = self.data.view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        view = self.numpy()
+        if dtype is not None and view.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a copy is needed to turn {view.dtype} into {dtype}")
+            return view.astype(dtype)
+        return view.copy() if copy else view
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return _writable_alias(self.data).__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        import chainrule
+
+        return chainrule
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    def __float__(self) -> float:
+        return float(self._single("float"))
+
+    def __int__(self) -> int:
+        return int(self._single("int"))
+
+    def __index__(self) -> int:
+        return self._single("an index").__index__()
+
+    def __complex__(self) -> complex:
+        return complex(self._single("complex"))
+
+    def __bool__(self) -> bool:
+        return bool(self._single("bool"))
+
+    def _single(self, what: str) -> np.ndarray:
+        if self.size != 1:
+            raise ArgumentError(
+                f"an array of {self.size} elements is no single {what}",
+                expected="one element",
+                got=f"shape {self.shape}",
+                fix="reduce it first: x.sum(), x.mean(), cr.any(x), cr.all(x)",
+                where=str(here()),
+            )
+        return self.numpy().reshape(())[()]
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a scalar Array has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        if not self.is_concrete:
+            return f"Array(traced, shape={self.shape}, {self.dtype})"
+        data = self.numpy()
+        printable = data.astype(np.float32) if self.dtype.kind == "V" else data
+        text = np.array2string(printable, separator=", ", prefix="Array(", threshold=200)
+        label = f", name={self.name!r}" if self.name else ""
+        return f"Array({text}, {self.dtype}{label})"
+
+    def __format__(self, format_spec: str) -> str:
+        return format(self.item(), format_spec) if format_spec else repr(self)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Array:
+        return self
+
+    # --- operators --------------------------------------------------------------------------
+
+    def __neg__(self) -> Array:
+        return ops.negative(self)
+
+    def __pos__(self) -> Array:
+        return self
+
+    def __abs__(self) -> Array:
+        return ops.abs(self)
+
+    def __invert__(self) -> Array:
+        return ops.bitwise_invert(self)
+
+    def __getitem__(self, key: Any) -> Array:
+        return getitem(self, key)
+
+    # --- methods that read better than functions --------------------------------------------
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Sum over ``axis`` (None: all)."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Mean over ``axis`` (None: all)."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Largest element over ``axis`` (None: all)."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Smallest element over ``axis`` (None: all)."""
+        return ops.min(self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
+        """Index of the first largest element along ``axis``."""
+        return ops.argmax(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Array:
+        """The same elements in another shape; one size may be −1."""
+        target = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return ops.reshape(self, target)
+
+    def astype(self, dtype: Any) -> Array:
+        """Cast to ``dtype``."""
+        return ops.astype(self, dtype)
+
+
+class UpdateHelper:
+    """Functional updates of an Array: ``x.at[key].set(v)``, ``x.at[key].add(v)``."""
+
+    __slots__ = ("_array", "_key")
+
+    def __init__(self, array: Array, key: Any = ()) -> None:
+        self._array = array
+        self._key = key
+
+    def __getitem__(self, key: Any) -> UpdateHelper:
+        return UpdateHelper(self._array, key)
+
+    def set(self, values: Operand) -> Array:
+        """A copy with ``values`` at the key; of two values for one place the last wins."""
+        return scatter_items(self._array, self._key, values, mode="set")
+
+    def add(self, values: Operand) -> Array:
+        """A copy with ``values`` added at the key; repeated places add up, in order."""
+        return scatter_items(self._array, self._key, values, mode="add")
+
+
+def _install_binary(name: str, function: Callable[[Operand, Operand], Any]) -> None:
+    def forward(self: Array, other: Any) -> Any:
+        return function(self, other) if _is_operand(other) else NotImplemented
+
+    def reflected(self: Array, other: Any) -> Any:
+        return function(other, self) if _is_operand(other) else NotImplemented
+
+    forward.__name__, reflected.__name__ = f"__{name}__", f"__r{name}__"
+    setattr(Array, forward.__name__, forward)
+    if name not in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Array, reflected.__name__, reflected)
+
+
+def _is_operand(x: Any) -> bool:
+    return isinstance(x, Array | int | float | np.ndarray | np.generic | list)
+
+
+for _name, _function in {
+    "add": ops.add,
+    "sub": ops.subtract,
+    "mul": ops.multiply,
+    "truediv": ops.divide,
+    "floordiv": ops.floor_divide,
+    "mod": ops.remainder,
+    "pow": ops.pow,
+    "matmul": ops.matmul,
+    "and": ops.bitwise_and,
+    "or": ops.bitwise_or,
+    "xor": ops.bitwise_xor,
+    "lshift": ops.bitwise_left_shift,
+    "rshift": ops.bitwise_right_shift,
+    "eq": ops.equal,
+    "ne": ops.not_equal,
+    "lt": ops.less,
+    "le": ops.less_equal,
+    "gt": ops.greater,
+    "ge": ops.greater_equal,
+}.items():
+    _install_binary(_name, _function)
+
+
+def _writable_alias(data: np.ndarray) -> np.ndarray:
+    return data if data.flags.writeable else data.copy()
+
+
+# --- recording ------------------------------------------------------------------------------
+
+
+def record(op: Op, inputs: tuple[Array, ...], attributes: dict[str, Any]) -> Any:
+    """Record ``op`` on ``inputs``: check it, make its node, return its output or outputs."""
+    specs = op.infer(*inputs, **attributes)
+    tracked = False
+    weak = bool(inputs)
+    for x in inputs:
+        tracked = tracked or x.node.tracked
+        weak = weak and x.weak
+    if op.multiple:
+        node = Node(op, inputs, attributes, tuple(specs), tracked=tracked)
+        return tuple(Array(node, i) for i in range(len(specs)))
+    node = Node(op, inputs, attributes, (specs,), tracked=tracked)
+    return Array(node, 0, weak and op.name != "cast")
+
+
+def constant(data: np.ndarray) -> Array:
+    """A leaf that holds ``data``; the array is copied unless it is read-only or a scalar."""
+    if data.flags.writeable and data.ndim:
+        data = data.copy()
+    dtype = as_dtype(data.dtype)
+    if data.dtype != dtype:
+        data = data.astype(dtype)
+    return leaf(data)
+
+
+def leaf(
+    data: np.ndarray,
+    *,
+    tracked: bool = False,
+    name: str = "",
+    owned: bool = False,
+    weak: bool = False,
+) -> Array:
+    """A leaf that takes ``data`` over without a copy."""
+    node = Node(
+        None,
+        (),
+        {},
+        ((data.shape, as_dtype(data.dtype)),),
+        values=(Buffer(data),),
+        tracked=tracked,
+        name=name,
+        owned=owned,
+    )
+    return Array(node, 0, weak)
+
+
+def placeholder(shape: Shape, dtype: Dtype, name: str = "", weak: bool = False) -> Array:
+    """An input of a trace: a leaf without a value."""
+    return Array(Node(None, (), {}, ((shape, dtype),), tracked=True, name=name), 0, weak)
+
+
+def asarray(x: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Array:
+    """Turn numbers, lists, NumPy arrays or anything with DLPack into an Array.
+
+    NumPy arrays keep their dtype; Python floats become float32, ints int64.
+
+    >>> asarray([1, 2]).dtype
+    dtype('int64')
+    """
+    target = None if dtype is None else as_dtype(dtype)
+    if not isinstance(x, Array | np.ndarray | np.generic | int | float | list | tuple):
+        if hasattr(x, "__dlpack__"):
+            x = np.from_dlpack(x)
+        elif hasattr(x, "__array__"):
+            x = np.asarray(x)
+    if isinstance(x, list | tuple) and _contains_array(x):
+        x = ops.stack([asarray(part, dtype=target) for part in x])
+    return ops.as_value(x, target)
+
+
+def _contains_array(x: Any) -> bool:
+    if isinstance(x, Array):
+        return True
+    return isinstance(x, list | tuple) and any(_contains_array(part) for part in x)
+
+
+def variable(value: Any, *, name: str = "", dtype: Any = None) -> Array:
+    """A leaf that gradients may be asked for: what it came from is cut off.
+
+    Args:
+        value: Floating numbers; integers from Python become float32.
+        name: How ``explain`` and messages call it.
+        dtype: Element type; None keeps that of ``value``.
+
+    >>> variable(2.0, name="w")
+    Array(2., float32, name='w')
+    """
+    array = asarray(value, dtype=dtype)
+    if dtype is None and not isinstance(value, Array | np.ndarray) and array.dtype == np.int64:
+        array = ops.astype(array, np.float32)
+    return leaf(array.data, tracked=True, name=name)
+
+
+def cut(x: Array, *, tracked: bool = False, name: str = "", owned: bool = False) -> Array:
+    """The value of ``x`` as a leaf without history; traced Arrays pass unchanged."""
+    if x.node.values is None and not x.is_concrete:
+        return x
+    node = x.node
+    if node.op is None and (node.tracked, node.name, node.owned) == (tracked, name, owned):
+        return x
+    fresh = leaf(x.data, tracked=tracked, name=name, owned=owned)
+    fresh.node.values = (x.node.values[x.index],)  # type: ignore[index]
+    return fresh
+
+
+def trace(function: Callable[..., Any], like: Sequence[Any]) -> Graph:
+    """Record ``function`` on placeholders shaped ``like`` its arguments; returns a closed graph.
+
+    Arrays that the function catches from outside become extra inputs: ``captured(graph, n)``.
+
+    Args:
+        function: Takes one Array a placeholder, returns an Array or a sequence of them.
+        like: Arrays or ``(shape, dtype)`` pairs.
+    """
+    mark = next_serial()
+    specs = [(x.shape, x.dtype) if isinstance(x, Array) else x for x in like]
+    inputs = [placeholder(shape, dtype) for shape, dtype in specs]
+    result = function(*inputs)
+    outputs = [result] if isinstance(result, Array) else [ops.as_value(x) for x in result]
+    return close(inputs, outputs, mark)
+
+
+class CapturedGraph(Graph):
+    """A graph whose last inputs stand for Arrays caught from outside.
+
+    Args:
+        captured: Those Arrays, in the order of the last inputs.
+    """
+
+    __slots__ = ("captured",)
+
+    def __init__(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], captured: Sequence[Array]
+    ) -> None:
+        super().__init__(inputs, outputs)
+        self.captured = tuple(captured)
+
+
+def close(inputs: Sequence[Array], outputs: Sequence[Array], mark: int) -> CapturedGraph:
+    """Close a graph over what was recorded since ``mark``: older nodes become inputs."""
+    own = {x.node for x in inputs}
+    caught: dict[tuple[Node, int], Array] = {}
+    order = topological(outputs, lambda node: node.serial > mark)
+    for x in [*(x for node in order for x in node.inputs), *outputs]:
+        if x.node.serial < mark and x.node not in own:
+            caught.setdefault((x.node, x.index), x)
+    if not caught:
+        return CapturedGraph(inputs, outputs, ())
+    captured = list(caught.values())
+    stand_ins = [placeholder(x.shape, x.dtype, x.name, x.weak) for x in captured]
+    graph = Graph(captured, outputs)
+    graph._nodes = order
+    return CapturedGraph([*inputs, *stand_ins], graph.apply(stand_ins), captured)
+
+
+def require_concrete(x: Array, why: str) -> np.ndarray:
+    """Return the value, or explain why ``why`` needs it outside a trace."""
+    if not x.is_concrete:
+        raise TracedValueError(
+            f"{why} needs the value of an Array that is only being recorded",
+            fix="use cr.where(mask, x, 0) instead of x[mask], or do it outside the compiled code",
+            where=str(here()),
+        )
+    return x.data
+
+
+hooks.bind = record
+hooks.constant = constant
+hooks.trace = trace
+hooks.require_concrete = require_concrete
+hooks.array_type = Array

@@ -1,0 +1,168 @@
+"""Reverse mode: from a graph to the graph of its gradients, by the chain rule.
+
+A node's cotangent is the sum of what its users send back. The rules are the ops' own, so the
+result is a graph again and can be differentiated, printed and compiled like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chainrule import ops
+from chainrule.array import Array
+from chainrule.errors import GradientError
+from chainrule.graph import Node, topological
+from chainrule.ops import dtypes
+from chainrule.ops.origin import here, origin_of
+
+Place = tuple[Node, int]
+
+
+def place(x: Array) -> Place:
+    """The node and output that an Array stands for: Arrays of one place are one value."""
+    return x.node, x.index
+
+
+def active_nodes(outputs: Sequence[Array], wrt: Sequence[Array]) -> list[Node]:
+    """The nodes on a path from ``wrt`` to ``outputs``, operands before users."""
+    sources = {x.node for x in wrt}
+    active: set[Node] = set()
+    order = []
+    for node in topological(outputs):
+        if node in sources or any(x.node in active for x in node.inputs):
+            active.add(node)
+            order.append(node)
+    return order
+
+
+def pull_back(
+    outputs: Sequence[Array], cotangents: Sequence[Array], wrt: Sequence[Array]
+) -> list[Array | None]:
+    """Send cotangents of ``outputs`` back to ``wrt``.
+
+    Args:
+        outputs: Floating Arrays.
+        cotangents: One a output, of its shape.
+        wrt: Where to collect; intermediate values are allowed.
+
+    Returns:
+        One cotangent for each of ``wrt``; None where no path leads there.
+    """
+    order = active_nodes(outputs, wrt)
+    active = set(order)
+    received: dict[Place, Array] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if output.node in active:
+            _accumulate(received, place(output), cotangent)
+    wanted = {place(x) for x in wrt}
+    for node in reversed(order):
+        parts = [received.get((node, i)) for i in range(len(node.specs))]
+        if node.op is None or all(part is None for part in parts):
+            continue
+        if not any(x.node in active for x in node.inputs):
+            continue
+        for x, part in zip(node.inputs, _apply_rule(node, parts), strict=True):
+            if part is not None and x.node in active and dtypes.is_floating(x.dtype):
+                _accumulate(received, place(x), part)
+        for i in range(len(node.specs)):
+            if (node, i) not in wanted:
+                received.pop((node, i), None)
+    return [received.get(place(x)) for x in wrt]
+
+
+def _accumulate(received: dict[Place, Array], key: Place, cotangent: Array) -> None:
+    known = received.get(key)
+    if known is None:
+        received[key] = cotangent
+    else:
+        node = key[0]
+        with origin_of(node.origin, node.serial):
+            received[key] = ops.add(known, cotangent)
+
+
+def _apply_rule(node: Node, parts: list[Array | None]) -> Sequence[Array | None]:
+    """Call the op's derivative rule; what it records is marked as this node's derivative."""
+    op = node.op
+    assert op is not None
+    if op.vjp is None:
+        return [None] * len(node.inputs)
+    with origin_of(node.origin, node.serial):
+        if not op.multiple:
+            return op.vjp(parts[0], Array(node), *node.inputs, **node.attributes)
+        outputs = tuple(Array(node, i) for i in range(len(node.specs)))
+        filled = tuple(
+            ops.zeros_like(y) if part is None else part
+            for y, part in zip(outputs, parts, strict=True)
+        )
+        return op.vjp(filled, outputs, *node.inputs, **node.attributes)
+
+
+def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:
+    """Derivatives of a scalar with respect to variables or values between them and it.
+
+    Args:
+        loss: Floating Array of one element.
+        wrt: One Array or a sequence; each a variable or a value computed from one.
+
+    Returns:
+        One Array of the same shape for each of ``wrt`` (a list if a sequence was given).
+
+    Raises:
+        GradientError: ``loss`` is no floating scalar, or does not depend on one of ``wrt``, or its
+            history was cut.
+
+    >>> import chainrule as cr
+    >>> w = cr.variable(3.0)
+    >>> gradients(w * w, w)
+    Array(6., float32)
+    """
+    wanted = [wrt] if isinstance(wrt, Array) else list(wrt)
+    require_scalar(loss)
+    results = pull_back([loss], [ops.ones_like(loss)], wanted)
+    for x, result in zip(wanted, results, strict=True):
+        if result is None:
+            raise _unreachable(loss, x)
+    found = [result for result in results if result is not None]
+    return found[0] if isinstance(wrt, Array) else found
+
+
+def require_scalar(loss: Array) -> None:
+    """Raise GradientError unless ``loss`` is a floating Array of one element."""
+    if not isinstance(loss, Array):
+        raise GradientError(
+            "the loss is no Array", expected="a scalar Array", got=type(loss).__name__
+        )
+    if loss.size != 1 or not dtypes.is_floating(loss.dtype):
+        raise GradientError(
+            "gradients need one floating number to differentiate",
+            expected="a scalar of a floating type",
+            got=f"{loss.dtype} of shape {loss.shape}",
+            fix="reduce the loss: loss.mean() or loss.sum(); for all rows at once see cr.jacobian",
+            where=str(here()),
+        )
+
+
+def _unreachable(loss: Array, x: Array) -> GradientError:
+    label = f"{x.name!r}" if x.name else f"the Array of shape {x.shape}"
+    if not dtypes.is_floating(x.dtype):
+        return GradientError(
+            f"{label} holds {x.dtype}, which has no derivative",
+            fix="make it floating: cr.variable(x, dtype=cr.float32)",
+            where=str(here()),
+        )
+    if loss.node.op is None and loss.node is not x.node:
+        return GradientError(
+            "the loss has no history: it was returned by a transform or a Program, stored, "
+            "or evaluated without descending from a variable",
+            expected="a loss recorded from variables",
+            fix="make the inputs variables (cr.variable(x)), or use cr.grad on the whole function",
+            where=str(loss.node.origin),
+        )
+    return GradientError(
+        f"the loss does not depend on {label}",
+        expected="a path of differentiable operations from it to the loss",
+        got="no path",
+        fix="check that the loss was computed from this very Array, not from a copy, a value "
+        "made before cr.variable, or through cr.stop_gradient, argmax or a cast to integers",
+        where=str(here()),
+    )

@@ -1,0 +1,295 @@
+"""Derivatives of functions: ``grad`` and its relatives, in any nesting."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.array import Array, placeholder
+from chainrule.autodiff.arguments import detach, differentiated, is_module
+from chainrule.autodiff.reverse import pull_back, require_scalar
+from chainrule.autodiff.vectorize import apply_batched
+from chainrule.errors import ArgumentError, GradientError, ShapeError, TeachingWarning
+from chainrule.graph import Graph
+from chainrule.ops import dtypes
+from chainrule.ops.origin import here
+from chainrule.scope import transform_scope
+from chainrule.tree import flatten, unflatten
+
+Argnums = int | Sequence[int]
+
+
+def value_and_grad(
+    function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Make a function that returns the loss and its gradients.
+
+    Args:
+        function: Returns a floating scalar, or ``(scalar, anything)`` with ``has_aux``.
+        argnums: Which positional arguments to differentiate: Arrays or containers of them. The
+            gradients of a Module are a dict from parameter path to Array; frozen parameters and
+            buffers are left out, tied ones come once.
+        has_aux: The function returns other results beside the loss.
+
+    Returns:
+        A function that returns ``(loss, gradients)``, or ``((loss, aux), gradients)``.
+
+    Raises:
+        GradientError: The loss is no floating scalar, or an argument holds integers.
+
+    >>> import chainrule as cr
+    >>> cr.value_and_grad(lambda x: x * x)(3.0)
+    (Array(9., float32), Array(6., float32))
+    """
+
+    @functools.wraps(function)
+    def with_gradients(*arguments: Any, **keywords: Any) -> Any:
+        positions = _positions(argnums, len(arguments))
+        with (
+            transform_scope() as outermost,
+            differentiated([arguments[i] for i in positions], outermost) as prepared,
+        ):
+            called = list(arguments)
+            for i, part in zip(positions, prepared, strict=True):
+                called[i] = part.value
+            result = function(*called, **keywords)
+            loss = result[0] if has_aux else result
+            require_scalar(loss)
+            results = []
+            for argument, part in zip((arguments[i] for i in positions), prepared, strict=True):
+                found = pull_back([loss], [ops.ones_like(loss)], part.aliases)
+                if is_module(argument):
+                    _warn_unused(part.names, found)
+                filled = [
+                    ops.zeros_like(x) if g is None else g
+                    for x, g in zip(part.aliases, found, strict=True)
+                ]
+                results.append(unflatten(part.structure, filled))
+            answer = (result, results[0] if isinstance(argnums, int) else tuple(results))
+            return detach(answer) if outermost else answer
+
+    return with_gradients
+
+
+def _positions(argnums: Argnums, count: int) -> list[int]:
+    positions = [argnums] if isinstance(argnums, int) else list(argnums)
+    for i in positions:
+        if not -count <= i < count:
+            raise ArgumentError(
+                f"argnums {i} names no positional argument",
+                expected=f"0 to {count - 1}",
+                got=str(i),
+                where=str(here()),
+            )
+    return [i % count for i in positions]
+
+
+def _warn_unused(names: Sequence[str], found: Sequence[Array | None]) -> None:
+    unused = [name for name, part in zip(names, found, strict=True) if part is None]
+    if unused:
+        warnings.warn(
+            TeachingWarning(
+                f"the loss does not depend on the parameters {', '.join(unused)}: their gradient "
+                "is zero. Is a layer left out of forward, or its result unused? Freeze parameters "
+                f"that are meant to rest: layer.freeze() (at {here()})"
+            ),
+            stacklevel=3,
+        )
+
+
+def grad(
+    function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Make a function that returns the gradients alone; arguments as ``value_and_grad``.
+
+    With ``has_aux`` the result is ``(gradients, aux)``.
+
+    >>> import chainrule as cr
+    >>> cr.grad(cr.grad(lambda x: x**3))(2.0)
+    Array(12., float32)
+    """
+    both = value_and_grad(function, argnums, has_aux)
+
+    @functools.wraps(function)
+    def gradient_function(*arguments: Any, **keywords: Any) -> Any:
+        result, found = both(*arguments, **keywords)
+        return (found, result[1]) if has_aux else found
+
+    return gradient_function
+
+
+def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """Run ``function`` and return its result and the map from a cotangent to the inputs' cotangents.
+
+    Args:
+        function: Returns Arrays or a container of them.
+        primals: Arrays or containers of floating Arrays.
+
+    >>> import chainrule as cr
+    >>> y, pull = cr.vjp(lambda x: x * x, cr.asarray([1.0, 2.0]))
+    >>> pull(cr.asarray([1.0, 10.0]))
+    (Array([ 2., 40.], float32),)
+    """
+    with transform_scope() as outermost, differentiated(primals, outermost) as prepared:
+        result = function(*(part.value for part in prepared))
+    leaves, structure = flatten(result)
+    outputs = [ops.as_value(leaf.value) for leaf in leaves]
+
+    def pull(cotangent: Any) -> tuple[Any, ...]:
+        given, given_structure = flatten(cotangent)
+        if given_structure != structure:
+            raise ArgumentError("the cotangent's structure differs from the result's")
+        cotangents = [
+            _matching(ops.as_value(g.value), y) for g, y in zip(given, outputs, strict=True)
+        ]
+        aliases = [alias for part in prepared for alias in part.aliases]
+        found = pull_back(outputs, cotangents, aliases)
+        filled = [
+            ops.zeros_like(x) if g is None else g for x, g in zip(aliases, found, strict=True)
+        ]
+        answer, start = [], 0
+        for part in prepared:
+            stop = start + len(part.aliases)
+            answer.append(unflatten(part.structure, filled[start:stop]))
+            start = stop
+        return detach(tuple(answer)) if outermost else tuple(answer)
+
+    return (detach(result) if outermost else result), pull
+
+
+def _matching(cotangent: Array, y: Array) -> Array:
+    if cotangent.shape != y.shape:
+        raise ShapeError(
+            "a cotangent must have the shape of its result",
+            expected=str(y.shape),
+            got=str(cotangent.shape),
+            where=str(here()),
+        )
+    return ops.astype(cotangent, y.dtype)
+
+
+def push_forward(
+    outputs: Sequence[Array], wrt: Sequence[Array], tangents: Sequence[Array]
+) -> list[Array]:
+    """Forward mode by transposition: the pull-back is linear in its cotangent, so pull that back.
+
+    Args:
+        outputs: Floating Arrays.
+        wrt: The nodes that ``tangents`` belong to.
+        tangents: One a node of ``wrt``, of its shape.
+    """
+    dummies = [placeholder(y.shape, y.dtype) for y in outputs]
+    pulled = pull_back(outputs, dummies, wrt)
+    used = [(x, t) for x, t in zip(pulled, tangents, strict=True) if x is not None]
+    found = pull_back([x for x, _ in used], [t for _, t in used], dummies)
+    return [ops.zeros_like(y) if t is None else t for y, t in zip(outputs, found, strict=True)]
+
+
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The result of ``function`` and its derivative along a direction.
+
+    Args:
+        function: Returns Arrays or a container of them.
+        primals: Arguments: Arrays or containers of floating Arrays.
+        tangents: The direction, one entry an argument, structured alike.
+
+    Returns:
+        ``(result, tangent of the result)``.
+
+    >>> import chainrule as cr
+    >>> cr.jvp(cr.sin, (0.0,), (2.0,))
+    (Array(0., float32), Array(2., float32))
+    """
+    with transform_scope() as outermost, differentiated(list(primals), outermost) as prepared:
+        result = function(*(part.value for part in prepared))
+        leaves, structure = flatten(result)
+        outputs = [ops.as_value(leaf.value) for leaf in leaves]
+        aliases = [alias for part in prepared for alias in part.aliases]
+        given = [ops.as_value(leaf.value) for t in tangents for leaf in flatten(t)[0]]
+        if len(given) != len(aliases):
+            raise ArgumentError(
+                "jvp needs one tangent for each primal",
+                expected=str(len(aliases)),
+                got=str(len(given)),
+            )
+        directions = [_matching(t, x) for t, x in zip(given, aliases, strict=True)]
+        floating = [y for y in outputs if dtypes.is_floating(y.dtype)]
+        moved = iter(push_forward(floating, aliases, directions))
+        found = [
+            next(moved) if dtypes.is_floating(y.dtype) else ops.zeros_like(y) for y in outputs
+        ]
+        answer = (result, unflatten(structure, found))
+        return detach(answer) if outermost else answer
+
+
+def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """Hessian of a scalar function times a direction, without the Hessian.
+
+    Args:
+        function: Returns a scalar; differentiated in all its arguments.
+        primals: Arguments.
+        tangents: The direction, structured like the arguments.
+
+    Returns:
+        One entry an argument (bare if there is one).
+    """
+    positions = tuple(range(len(primals)))
+    moved = jvp(grad(function, argnums=positions), primals, tangents)[1]
+    return moved[0] if len(primals) == 1 else moved
+
+
+def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Make a function that returns all derivatives of an Array by an Array.
+
+    Args:
+        function: Returns an Array.
+        argnums: The Array argument to differentiate.
+
+    Returns:
+        A function whose result has shape ``(*output shape, *argument shape)``.
+
+    >>> import chainrule as cr
+    >>> cr.jacobian(lambda x: x * x)(cr.asarray([1.0, 2.0]))
+    Array([[2., 0.],
+           [0., 4.]], float32)
+    """
+
+    def jacobian_function(*arguments: Any) -> Any:
+        position = _positions(argnums, len(arguments))[0]
+        with (
+            transform_scope() as outermost,
+            differentiated([arguments[position]], outermost) as prepared,
+        ):
+            called = list(arguments)
+            called[position] = prepared[0].value
+            y = function(*called)
+            if not isinstance(y, Array) or len(prepared[0].aliases) != 1:
+                raise GradientError(
+                    "jacobian takes a function from one Array to one Array",
+                    got=f"{len(prepared[0].aliases)} differentiated leaves, result {type(y).__name__}",
+                    fix="use cr.vjp or cr.jvp for containers",
+                    where=str(here()),
+                )
+            x = prepared[0].aliases[0]
+            cotangent = placeholder(y.shape, y.dtype)
+            pulled = pull_back([y], [cotangent], [x])[0]
+            if pulled is None:
+                rows = ops.zeros((y.size, *x.shape), dtype=x.dtype)
+            else:
+                basis = ops.as_value(np.eye(y.size, dtype=np.float32)).astype(y.dtype)
+                basis = basis.reshape((y.size, *y.shape))
+                rows = apply_batched(Graph([cotangent], [pulled]), [basis], [True], y.size)[0]
+            answer = rows.reshape((*y.shape, *x.shape))
+            return detach(answer) if outermost else answer
+
+    return jacobian_function
+
+
+def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Make a function that returns all second derivatives: ``(*shape, *shape)`` of the argument."""
+    return jacobian(grad(function, argnums), argnums)

@@ -104,6 +104,7 @@ from chainrule.ops.statistics import (
     std,
     var,
 )
+from chainrule.ops.type_information import can_cast, finfo, iinfo, isdtype, result_type
 from chainrule.ops.unary import (
     abs,
     acos,

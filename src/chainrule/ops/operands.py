@@ -71,13 +71,13 @@ def promote_operands(*operands: Operand, floating: bool = False) -> list[Value]:
         )
     ):
         return list(operands)
-    common = _common_dtype(operands)
+    common = common_dtype(operands)
     if floating and not dtypes.is_floating(common):
         common = dtypes.default_float
     return [_to_dtype(x, common) for x in operands]
 
 
-def _common_dtype(operands: tuple[Operand, ...]) -> Dtype:
+def common_dtype(operands: tuple[Operand, ...]) -> Dtype:
     strong: Dtype | None = None
     weak: Dtype | None = None
     for x in operands:

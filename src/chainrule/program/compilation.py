@@ -1,0 +1,175 @@
+"""``compile``: a function that is traced once per signature and then replayed by an engine."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from chainrule import random
+from chainrule.errors import ArgumentError, TeachingWarning
+from chainrule.ops.origin import here
+from chainrule.program.program import Program
+from chainrule.program.signature import Call, describe, take_apart
+from chainrule.program.tracing import trace_program
+from chainrule.scope import is_outermost
+from chainrule.tree import children, is_container
+
+ENGINES = ("interpreter",)
+MANY_SIGNATURES = 8
+
+
+class CompiledFunction:
+    """A function that runs as a Program; call it like the function.
+
+    Args:
+        function: Builds a graph from its arguments; no side effects but writes to containers that
+            are passed to it.
+        engine: Name of the engine.
+    """
+
+    def __init__(self, function: Callable[..., Any], engine: str) -> None:
+        self.function = function
+        self.engine = engine
+        self.programs: dict[Hashable, Program] = {}
+        functools.update_wrapper(self, function)
+
+    @property
+    def n_compilations(self) -> int:
+        """How many signatures were traced so far."""
+        return len(self.programs)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the Program of these arguments' signature; inside a trace, the function itself."""
+        if not is_outermost():
+            return self.function(*arguments)
+        call, program = self.prepare(arguments)
+        values = call.values()
+        apply_step_scalars(arguments, call, values)
+        results, state = program.run(values)
+        program.write_back(call, _owned(state, call))
+        return program.results(_owned(results, call))
+
+    def prepare(self, arguments: Sequence[Any]) -> tuple[Call, Program]:
+        """Take the arguments apart and find, or trace, their Program.
+
+        The ambient random state is an argument too: draws are effects of the Program.
+        """
+        for argument in arguments:
+            if hasattr(argument, "__prepare__"):
+                argument.__prepare__(arguments)
+        everything = [*arguments, random.ambient()]
+        call = take_apart(everything)
+        program = self.programs.get(call.signature)
+        if program is None:
+            program = trace_program(self._with_random_state, everything, call)
+            self.programs[call.signature] = program
+            if len(self.programs) == MANY_SIGNATURES + 1:
+                self._warn_many(call)
+        return call, program
+
+    def _with_random_state(self, *arguments: Any) -> Any:
+        *own, state = arguments
+        state.begin()
+        result = self.function(*own)
+        state.finish()
+        return result
+
+    def _warn_many(self, call: Call) -> None:
+        warnings.warn(
+            TeachingWarning(
+                f"{self.__name__} was compiled for {len(self.programs)} signatures; each new shape "
+                f"or setting compiles again. The last: {describe(call)}. Pad batches to a few "
+                f"sizes, or pass changing numbers as floats or Arrays (at {here()})"
+            ),
+            stacklevel=4,
+        )
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.__name__}, {self.engine}, {self.n_compilations} signatures>"
+
+
+def _owned(values: Sequence[np.ndarray], call: Call) -> list[np.ndarray]:
+    """Copy results that lie in an ndarray which the caller passed and may still write to."""
+    foreign = [x.value for x in call.leaves if isinstance(x.value, np.ndarray)]
+    return [
+        value.copy() if any(np.may_share_memory(value, other) for other in foreign) else value
+        for value in values
+    ]
+
+
+def step_scalars(
+    arguments: Sequence[Any], call: Call, n_steps: int
+) -> dict[int, np.ndarray]:
+    """Values of traced scalars for the next steps, by slot: schedules become vectors.
+
+    Args:
+        arguments: Objects of any depth may define ``__step_scalars__(n_steps)``.
+        call: The arguments, taken apart.
+        n_steps: How many steps are about to run.
+    """
+    slots = {
+        (id(leaf.owner), leaf.key): number
+        for leaf, number in zip(call.leaves, call.slot_of, strict=True)
+    }
+    found: dict[int, np.ndarray] = {}
+    pending = list(arguments)
+    while pending:
+        x = pending.pop()
+        if hasattr(x, "__step_scalars__"):
+            for name, values in x.__step_scalars__(n_steps).items():
+                found[slots[id(x), name]] = np.asarray(values, dtype=np.float64)
+        if is_container(x):
+            pending += [child for _, child in children(x)]
+    return found
+
+
+def apply_step_scalars(arguments: Sequence[Any], call: Call, values: list[np.ndarray]) -> None:
+    """Put the scalars of the next single step into ``values``."""
+    for number, vector in step_scalars(arguments, call, 1).items():
+        values[number] = np.asarray(vector[0])
+
+
+@overload
+def compile(function: Callable[..., Any], *, engine: str | None = None) -> CompiledFunction: ...
+
+
+@overload
+def compile(
+    function: None = None, *, engine: str | None = None
+) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+
+
+def compile(function: Callable[..., Any] | None = None, *, engine: str | None = None) -> Any:
+    """Compile a function: trace it once per signature, then replay it as a Program.
+
+    Containers among the arguments (Modules, optimizers, dicts, lists) are state: what the function
+    stores into them is written back when the Program has run. Python floats are traced scalars, so
+    that changing them does not compile again; ints, strings and bools are part of the signature.
+
+    Args:
+        function: The function; without it, a decorator is returned.
+        engine: ``"interpreter"`` (NumPy). None takes the default.
+
+    Raises:
+        ArgumentError: No such engine.
+
+    >>> import chainrule as cr
+    >>> double = cr.compile(lambda x: x * 2)
+    >>> double(cr.asarray([1.0, 2.0]))
+    Array([2., 4.], float32)
+    """
+    name = engine or ENGINES[0]
+    if name not in ENGINES:
+        raise ArgumentError(
+            f"there is no engine {engine!r}",
+            expected=" or ".join(repr(known) for known in ENGINES),
+            got=repr(engine),
+            where=str(here()),
+        )
+    if function is None:
+        return lambda given: CompiledFunction(given, name)
+    return CompiledFunction(function, name)

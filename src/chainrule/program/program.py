@@ -1,0 +1,103 @@
+"""``Program``: a traced graph with its state slots and effects, ready to run on an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.array import Array, leaf
+from chainrule.graph import Graph
+from chainrule.program.interpreter import Plan
+from chainrule.program.signature import Call, Slot
+from chainrule.tree import Structure, unflatten
+
+
+class Write(NamedTuple):
+    """State that the Program writes back.
+
+    Args:
+        slot: Number of the slot that is written.
+        leaves: Positions of the argument leaves that hold it (several where tied).
+    """
+
+    slot: int
+    leaves: tuple[int, ...]
+
+
+class Program:
+    """A function as a graph: inputs in slots, results, and the state it writes.
+
+    Args:
+        name: The function's name.
+        graph: One input a slot; outputs are the results, then the written state.
+        slots: What the inputs are.
+        structure: How the results are put together.
+        n_outputs: How many outputs are results.
+        writes: What the remaining outputs are written to, in order.
+
+    Printing a Program shows its nodes.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        graph: Graph,
+        slots: Sequence[Slot],
+        structure: Structure,
+        n_outputs: int,
+        writes: Sequence[Write],
+    ) -> None:
+        self.name = name
+        self.graph = graph
+        self.slots = list(slots)
+        self.structure = structure
+        self.n_outputs = n_outputs
+        self.writes = list(writes)
+        self.plan = Plan(graph)
+
+    @property
+    def n_nodes(self) -> int:
+        """How many ops one run evaluates."""
+        return self.plan.n_instructions
+
+    def run(self, values: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Evaluate once; nothing is written.
+
+        Args:
+            values: One array a slot.
+
+        Returns:
+            The results, and the new values of the written slots.
+        """
+        outputs = self.plan.run(values)
+        return outputs[: self.n_outputs], outputs[self.n_outputs :]
+
+    def results(self, values: Sequence[np.ndarray]) -> Any:
+        """Put raw results together as the function returned them, as Arrays without history."""
+        return unflatten(self.structure, [leaf(np.asarray(value)) for value in values])
+
+    def write_back(self, call: Call, values: Sequence[np.ndarray]) -> None:
+        """Store new state into the containers of ``call``: one Array for all tied places."""
+        for write, value in zip(self.writes, values, strict=True):
+            first = call.leaves[write.leaves[0]]
+            fresh: Any
+            if isinstance(first.value, Array):
+                node = first.value.node
+                fresh = leaf(
+                    np.asarray(value),
+                    tracked=node.tracked and node.op is None,
+                    name=node.name,
+                    owned=True,
+                    weak=first.value.weak,
+                )
+            else:
+                fresh = float(value) if self.slots[write.slot].weak else np.asarray(value)
+            for position in write.leaves:
+                call.leaves[position].assign(fresh)
+
+    def __repr__(self) -> str:
+        state = ", ".join(self.slots[write.slot].path for write in self.writes)
+        return f"Program {self.name}: {self.n_nodes} ops, writes {state or 'nothing'}\n{self.graph}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.errors import ArgumentError, TracedValueError
-from chainrule.evaluation import evaluate
+from chainrule.execution import evaluate
 from chainrule.graph import Buffer, Graph, Node, next_serial, topological
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.hooks import Operand, hooks
@@ -124,9 +125,7 @@ class Array:
         return 1, 0
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        import chainrule
-
-        return chainrule
+        return sys.modules["chainrule"]
 
     def item(self) -> Any:
         """The only element, as a Python number."""

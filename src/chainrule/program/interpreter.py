@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.evaluation import run_op
+from chainrule.execution import run_op
 from chainrule.graph import Graph, Node
 
 

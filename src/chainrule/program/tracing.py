@@ -8,7 +8,7 @@ from typing import Any
 from chainrule import ops
 from chainrule.array import Array, close, cut, placeholder
 from chainrule.errors import StateError
-from chainrule.evaluation import evaluate
+from chainrule.execution import evaluate
 from chainrule.graph import Graph, Node, next_serial
 from chainrule.ops.origin import here
 from chainrule.program.program import Program, Write

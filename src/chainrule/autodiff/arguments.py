@@ -10,7 +10,7 @@ from chainrule import ops
 from chainrule.array import Array, cut
 from chainrule.autodiff.reverse import Place, place
 from chainrule.errors import GradientError
-from chainrule.evaluation import evaluate
+from chainrule.execution import evaluate
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 from chainrule.tree import Leaf, Structure, children, flatten, is_container, is_leaf, unflatten

@@ -115,7 +115,10 @@ def _to_dtype(x: Operand, dtype: Dtype) -> Value:
                     expected=f"{limits.min} to {limits.max}",
                     where=str(here()),
                 )
-        return hooks.constant(np.asarray(x, dtype=dtype))
+        made = hooks.constant(np.asarray(x, dtype=dtype))
+        # a Python scalar keeps scalar arithmetic weak: 1 − rate takes the dtype of what it meets
+        made.weak = isinstance(x, _SCALARS) and not isinstance(x, np.generic)
+        return made
     return x if x.dtype == dtype else bind("cast", x, dtype=dtype)
 
 

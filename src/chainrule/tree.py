@@ -12,7 +12,7 @@ bools, functions) is static: part of the structure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,23 +104,25 @@ def flatten(tree: Any) -> tuple[list[Leaf], Structure]:
         ['w', 'rate']
     """
     leaves: list[Leaf] = []
+    return leaves, _visit(tree, "", None, None, leaves)
 
-    def visit(x: Any, path: str, owner: Any, key: Any) -> Structure:
-        if is_leaf(x):
-            leaves.append(Leaf(path, x, owner, key))
-            return _LEAF
-        if not is_container(x):
-            return Structure(type(x), (), (), _static(x))
-        pairs = children(x)
-        holder = x if is_mutable(x) else None
-        parts = tuple(
-            visit(child, f"{path}.{name}" if path else str(name), holder, name)
-            for name, child in pairs
-        )
-        static = x.__tree_static__() if hasattr(x, "__tree_static__") else None
-        return Structure(type(x), tuple(name for name, _ in pairs), parts, static)
 
-    return leaves, visit(tree, "", None, None)
+def _visit(x: Any, path: str, owner: Any, key: Any, leaves: list[Leaf]) -> Structure:
+    # no closure: a function that refers to itself would keep the leaves alive until the next
+    # garbage collection
+    if is_leaf(x):
+        leaves.append(Leaf(path, x, owner, key))
+        return _LEAF
+    if not is_container(x):
+        return Structure(type(x), (), (), _static(x))
+    pairs = children(x)
+    holder = x if is_mutable(x) else None
+    parts = tuple(
+        _visit(child, f"{path}.{name}" if path else str(name), holder, name, leaves)
+        for name, child in pairs
+    )
+    static = x.__tree_static__() if hasattr(x, "__tree_static__") else None
+    return Structure(type(x), tuple(name for name, _ in pairs), parts, static)
 
 
 def _static(x: Any) -> Hashable:
@@ -137,26 +139,25 @@ def unflatten(structure: Structure, values: Sequence[Any]) -> Any:
     Raises:
         StateError: The structure holds an object that can only be filled in place.
     """
-    feed = iter(values)
+    return _build(structure, iter(values))
 
-    def build(part: Structure) -> Any:
-        if part.kind == "leaf":
-            return next(feed)
-        inner = [build(child) for child in part.parts]
-        if part.kind is dict:
-            return dict(zip(part.keys, inner, strict=True))
-        if part.kind is list:
-            return inner
-        if isinstance(part.kind, type) and issubclass(part.kind, tuple):
-            return part.kind(*inner) if hasattr(part.kind, "_fields") else tuple(inner)
-        if part.parts or part.keys:
-            raise StateError(
-                f"a {part.kind.__name__} can not be rebuilt from leaves",
-                fix="return its Arrays in a dict, list or tuple",
-            )
-        return part.static
 
-    return build(structure)
+def _build(part: Structure, feed: Iterator[Any]) -> Any:
+    if part.kind == "leaf":
+        return next(feed)
+    inner = [_build(child, feed) for child in part.parts]
+    if part.kind is dict:
+        return dict(zip(part.keys, inner, strict=True))
+    if part.kind is list:
+        return inner
+    if isinstance(part.kind, type) and issubclass(part.kind, tuple):
+        return part.kind(*inner) if hasattr(part.kind, "_fields") else tuple(inner)
+    if part.parts or part.keys:
+        raise StateError(
+            f"a {part.kind.__name__} can not be rebuilt from leaves",
+            fix="return its Arrays in a dict, list or tuple",
+        )
+    return part.static
 
 
 def map_leaves(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -72,35 +72,46 @@ def differentiated(arguments: Sequence[Any], outermost: bool) -> Iterator[list[D
 def _prepare(argument: Any, swapped: list[tuple[Leaf, Array]], modules: list[Any]) -> Differentiated:
     aliases: list[Array] = []
     names: list[str] = []
-
-    def visit(x: Any, path: str) -> tuple[Any, Any]:
-        """Return what to call the function with, and the skeleton of the gradients."""
-        if is_leaf(x):
-            alias = _alias(x, path)
-            aliases.append(alias)
-            names.append(path)
-            return alias, 0.0
-        if is_module(x):
-            modules.append(x)
-            found = _swap_module(x, swapped)
-            aliases.extend(found.values())
-            names.extend(found)
-            return x, dict.fromkeys(found, 0.0)
-        if not is_container(x):
-            return x, x
-        pairs = [(key, *visit(child, f"{path}.{key}" if path else str(key)))
-                 for key, child in children(x)]  # fmt: skip
-        values, skeletons = [p[1] for p in pairs], [p[2] for p in pairs]
-        if isinstance(x, dict):
-            keys = [p[0] for p in pairs]
-            return dict(zip(keys, values, strict=True)), dict(zip(keys, skeletons, strict=True))
-        if isinstance(x, list):
-            return values, skeletons
-        make = type(x) if hasattr(x, "_fields") else lambda *parts: tuple(parts)
-        return make(*values), make(*skeletons)
-
-    value, skeleton = visit(argument, "")
+    value, skeleton = _visit(argument, "", _Found(aliases, names, swapped, modules))
     return Differentiated(value, aliases, names, flatten(skeleton)[1])
+
+
+class _Found(NamedTuple):
+    """What the walk through an argument collects."""
+
+    aliases: list[Array]
+    names: list[str]
+    swapped: list[tuple[Leaf, Array]]
+    modules: list[Any]
+
+
+def _visit(x: Any, path: str, found: _Found) -> tuple[Any, Any]:
+    """Return what to call the function with, and the skeleton of the gradients."""
+    if is_leaf(x):
+        alias = _alias(x, path)
+        found.aliases.append(alias)
+        found.names.append(path)
+        return alias, 0.0
+    if is_module(x):
+        found.modules.append(x)
+        parameters = _swap_module(x, found.swapped)
+        found.aliases.extend(parameters.values())
+        found.names.extend(parameters)
+        return x, dict.fromkeys(parameters, 0.0)
+    if not is_container(x):
+        return x, x
+    keys = [key for key, _ in children(x)]
+    pairs = [
+        _visit(child, f"{path}.{key}" if path else str(key), found) for key, child in children(x)
+    ]
+    values, skeletons = [value for value, _ in pairs], [skeleton for _, skeleton in pairs]
+    if isinstance(x, dict):
+        return dict(zip(keys, values, strict=True)), dict(zip(keys, skeletons, strict=True))
+    if isinstance(x, list):
+        return values, skeletons
+    if hasattr(x, "_fields"):
+        return type(x)(*values), type(x)(*skeletons)
+    return tuple(values), tuple(skeletons)
 
 
 def _swap_module(module: Any, swapped: list[tuple[Leaf, Array]]) -> dict[str, Array]:

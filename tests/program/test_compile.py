@@ -291,5 +291,5 @@ def test_repeated_runs_stay_in_flat_memory():
         step(state, x)
     grown = tracemalloc.get_traced_memory()[0] - base
     tracemalloc.stop()
-    assert grown < 50_000
+    assert grown < 300_000, "300 runs that each kept 4 kB would be 1.2 MB"
     assert isinstance(state["w"], Array)

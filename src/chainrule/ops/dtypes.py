@@ -27,6 +27,7 @@ FLOATS = (float16, bfloat16, float32, float64)
 ALL = (bool_, *SIGNED, *UNSIGNED, *FLOATS)
 _FLOAT_SET = frozenset(FLOATS)
 _INTEGER_SET = frozenset(SIGNED + UNSIGNED)
+_PLAIN = frozenset(ALL)
 _KNOWN = {str(dtype): dtype for dtype in ALL} | {"bool_": bool_}
 
 default_float = float32
@@ -49,6 +50,8 @@ def as_dtype(dtype: Any) -> Dtype:
     Raises:
         DtypeError: The type is not supported (complex, object, strings, ...).
     """
+    if isinstance(dtype, np.dtype) and dtype in _PLAIN:
+        return dtype
     if dtype is float:
         return default_float
     if dtype is int:

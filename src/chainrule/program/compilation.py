@@ -35,6 +35,7 @@ class CompiledFunction:
         self.function = function
         self.engine = engine
         self.programs: dict[Hashable, Program] = {}
+        self.__name__ = "function"
         functools.update_wrapper(self, function)
 
     @property
@@ -101,9 +102,7 @@ def _owned(values: Sequence[np.ndarray], call: Call) -> list[np.ndarray]:
     ]
 
 
-def step_scalars(
-    arguments: Sequence[Any], call: Call, n_steps: int
-) -> dict[int, np.ndarray]:
+def step_scalars(arguments: Sequence[Any], call: Call, n_steps: int) -> dict[int, np.ndarray]:
     """Values of traced scalars for the next steps, by slot: schedules become vectors.
 
     Args:

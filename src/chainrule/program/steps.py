@@ -103,7 +103,9 @@ def _loop(
     finally:
         if state is not None:
             program.write_back(call, state)
-    return unflatten(program.structure, [np.stack(column) for column in zip(*collected, strict=True)])
+    return unflatten(
+        program.structure, [np.stack(column) for column in zip(*collected, strict=True)]
+    )
 
 
 def explain_non_finite(

@@ -1,0 +1,592 @@
+"""Random numbers from keys and counters: every draw is a function of its key and its place.
+
+A key is two uint32 words. ``split`` and ``fold_in`` make keys from keys; a distribution called
+twice with one key gives the same numbers twice. Element i (row-major) of a draw depends on the key
+and on i alone, so a larger draw begins with the smaller one, whatever batch, engine or number of
+threads. Keys with leading axes, shape (..., 2), make one draw each, stacked in front.
+
+Dropout and its like take their keys from the *ambient* ``RandomState``, which counts steps.
+
+Reference: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011
+(Philox4x32-10).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.array import Array, leaf
+from chainrule.errors import ArgumentError, DtypeError
+from chainrule.ops import dtypes
+from chainrule.ops.dtypes import Dtype
+from chainrule.ops.hooks import Operand
+from chainrule.ops.manipulation import as_shape
+from chainrule.ops.operands import broadcast_shapes, normalize_axis
+from chainrule.ops.origin import current_layer, here
+from chainrule.ops.record import Shape
+
+ShapeLike: TypeAlias = int | Sequence[int]
+
+_WORD = 0xFFFFFFFF
+_SQRT_2 = math.sqrt(2.0)
+_SMALLEST_PROBABILITY = 1e-5  # of a truncated normal's interval: below, the inverse loses digits
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def key(seed: int) -> Array:
+    """Make a key from a seed.
+
+    Args:
+        seed: Any integer; it is taken modulo 2⁶⁴, so −1 is the seed 2⁶⁴ − 1. The low 32 bits are
+            the first word.
+
+    Returns:
+        uint32, shape (2,).
+
+    >>> key(1)
+    Array([1, 0], uint32)
+    """
+    return leaf(_seed_words(seed))
+
+
+def _seed_words(seed: int) -> np.ndarray:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise ArgumentError(
+            "a seed is an integer", expected="an int", got=repr(seed), where=str(here())
+        ) from None
+    return np.array([number & _WORD, number >> 32 & _WORD], dtype=np.uint32)
+
+
+def split(key: Array, n: int = 2) -> Array:
+    """Make ``n`` independent keys from one; the first ones do not depend on ``n``.
+
+    Args:
+        key: uint32, shape (..., 2); not to be used for anything else afterwards.
+        n: Number of keys, at least 0.
+
+    Returns:
+        uint32, shape (..., n, 2); unpacks into keys: ``a, b = split(key)``.
+    """
+    if n < 0:
+        raise ArgumentError("split: n is negative", expected="n ≥ 0", got=str(n), where=str(here()))
+    return ops.bind("split", ops.as_value(key), n=int(n))  # type: ignore[no-any-return]
+
+
+def fold_in(key: Array, data: Operand) -> Array:
+    """Make a key from a key and a number: a step, an index, a hash of a name.
+
+    Args:
+        key: uint32, shape (..., 2).
+        data: Integer or integer Array, taken modulo 2³²; many numbers make many keys.
+
+    Returns:
+        uint32, shape (..., 2), with the leading axes of ``key`` and ``data`` broadcast.
+    """
+    source, number = ops.as_value(key), _as_word(data)
+    lead = broadcast_shapes(source.shape[:-1], number.shape)
+    source = ops.broadcast_to(source, (*lead, *source.shape[-1:]))
+    return ops.bind("fold_in", source, ops.broadcast_to(number, lead))  # type: ignore[no-any-return]
+
+
+def _as_word(data: Operand) -> Array:
+    if isinstance(data, int):
+        return ops.as_value(np.uint32(data & _WORD))  # type: ignore[no-any-return]
+    value = ops.as_value(data)
+    if not dtypes.is_integer(value.dtype):
+        raise DtypeError(
+            "fold_in takes an integer",
+            got=str(value.dtype),
+            fix="fold in a counter or an index, not a measurement",
+            where=str(here()),
+        )
+    return ops.astype(value, dtypes.uint32)  # type: ignore[no-any-return]
+
+
+def bits(key: Array, shape: ShapeLike = ()) -> Array:
+    """Random 32-bit words, equal in every engine.
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+
+    Returns:
+        uint32 in 0 .. 2³² − 1, shape (..., *shape).
+    """
+    return ops.bind("random_bits", ops.as_value(key), shape=as_shape(shape))  # type: ignore[no-any-return]
+
+
+# --- numbers between 0 and 1 --------------------------------------------------------------------
+
+
+def _floating(dtype: Any) -> Dtype:
+    found = dtypes.as_dtype(dtypes.default_float if dtype is None else dtype)
+    if not dtypes.is_floating(found):
+        raise DtypeError(
+            "random floating numbers need a floating type",
+            expected=", ".join(str(d) for d in dtypes.FLOATS),
+            got=str(found),
+            fix="for integers use randint",
+            where=str(here()),
+        )
+    return found
+
+
+def _wide(dtype: Dtype) -> Dtype:
+    """The type that transforms compute in: 16-bit draws are computed in float32."""
+    return dtypes.float64 if dtype == dtypes.float64 else dtypes.float32
+
+
+def _digits(dtype: Dtype) -> int:
+    """Binary digits of a floating type's numbers: 24 for float32, 53 for float64."""
+    return int(ops.finfo(dtype).nmant) + 1
+
+
+def _mantissa(key: Array, shape: Shape, digits: int) -> Array:
+    """Whole numbers below 2^digits as float32 (digits ≤ 24) or float64 (53)."""
+    if digits <= 24:
+        return (bits(key, shape) >> (32 - digits)).astype(dtypes.float32)
+    words = bits(key, (*shape, 2))
+    high = (words[..., 0] >> 5).astype(dtypes.float64)
+    low = (words[..., 1] >> 6).astype(dtypes.float64)
+    return high * 2.0**26 + low
+
+
+def _positive(key: Array, shape: Shape, dtype: Dtype) -> Array:
+    """Numbers in (0, 1], fine near 0: what a logarithm may be taken of."""
+    if dtype == dtypes.float64:
+        return (_mantissa(key, shape, 53) + 0.5) * 2.0**-53
+    return (bits(key, shape).astype(dtypes.float32) + 0.5) * 2.0**-32
+
+
+def uniform(
+    key: Array,
+    shape: ShapeLike = (),
+    low: Operand = 0.0,
+    high: Operand = 1.0,
+    dtype: Any = None,
+) -> Array:
+    """Numbers spread evenly over [low, high).
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        low: Smallest number; a number or an Array that broadcasts to ``shape``.
+        high: Bound that is not reached.
+        dtype: Floating type; default float32. On [0, 1) float32 has 24 random bits, float64 53.
+
+    Raises:
+        ArgumentError: ``low`` is not below ``high``.
+
+    >>> u = uniform(key(0), (1000,), -1.0, 1.0)
+    >>> bool(u.min() >= -1), bool(u.max() < 1)
+    (True, True)
+    """
+    kind = _floating(dtype)
+    digits = _digits(kind)
+    unit = (_mantissa(key, as_shape(shape), digits) * 2.0**-digits).astype(kind)
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        if (low, high) == (0, 1):
+            return unit
+        if not low < high:
+            raise ArgumentError(
+                "uniform: the interval is empty",
+                expected="low < high",
+                got=f"[{low}, {high})",
+                where=str(here()),
+            )
+    value = unit * (ops.as_value(high, kind) - low) + ops.as_value(low, kind)
+    # the sum may round up to high
+    return ops.where(value < high, value, low).astype(kind)  # type: ignore[no-any-return]
+
+
+# --- distributions ------------------------------------------------------------------------------
+
+
+def normal(
+    key: Array,
+    shape: ShapeLike = (),
+    mean: Operand = 0.0,
+    standard_deviation: Operand = 1.0,
+    dtype: Any = None,
+) -> Array:
+    """Normal numbers: mean + standard_deviation·√(−2 ln u)·cos(2πv), u and v uniform.
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        mean: Number or Array that broadcasts to ``shape``.
+        standard_deviation: Likewise, at least 0.
+        dtype: Floating type; default float32. A float32 draw is at most 6.8 deviations away.
+
+    Reference: Box, Muller, "A note on the generation of random normal deviates", 1958.
+    """
+    kind = _floating(dtype)
+    wide = _wide(kind)
+    words, digits = split(key), _digits(wide)
+    sizes = as_shape(shape)
+    radius = ops.sqrt(ops.log(_positive(words[..., 0, :], sizes, wide)) * -2.0)
+    angle = _mantissa(words[..., 1, :], sizes, digits) * (2.0 * math.pi * 2.0**-digits)
+    value = (radius * ops.cos(angle)).astype(kind)
+    if isinstance(mean, int | float) and isinstance(standard_deviation, int | float):
+        if standard_deviation < 0:
+            raise ArgumentError(
+                "normal: the standard deviation is negative",
+                expected="standard_deviation ≥ 0",
+                got=str(standard_deviation),
+                where=str(here()),
+            )
+        if (mean, standard_deviation) == (0, 1):
+            return value
+    return (value * standard_deviation + mean).astype(kind)
+
+
+def truncated_normal(
+    key: Array, shape: ShapeLike = (), low: float = -2.0, high: float = 2.0, dtype: Any = None
+) -> Array:
+    """Standard normal numbers that fall between ``low`` and ``high``.
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        low: Lower bound, in standard deviations; may be −inf.
+        high: Upper bound; may be inf.
+        dtype: Floating type; default float32.
+
+    Raises:
+        ArgumentError: ``low`` is not below ``high``, or the interval is so far out that it holds
+            less than 10⁻⁵ of the distribution.
+    """
+    kind = _floating(dtype)
+    bounds = math.erf(low / _SQRT_2), math.erf(high / _SQRT_2)
+    if not bounds[1] - bounds[0] >= 2 * _SMALLEST_PROBABILITY:
+        raise ArgumentError(
+            "truncated_normal: there is next to nothing between the bounds",
+            expected=f"low < high, with {_SMALLEST_PROBABILITY:g} or more of the distribution between",
+            got=f"low={low}, high={high}",
+            where=str(here()),
+        )
+    # the error function's scale in float64 throughout: in float32 the tails would be a few steps
+    level = _positive(key, as_shape(shape), dtypes.float64) * (bounds[1] - bounds[0]) + bounds[0]
+    value = _inverse_erf(level, refine=kind == dtypes.float64) * _SQRT_2
+    return ops.clip(value.astype(kind), low, high)  # type: ignore[no-any-return]
+
+
+# Giles, "Approximating the erfinv function", GPU Computing Gems 2012: polynomials in
+# w = −ln(1 − x²), one for the centre (in w − 2.5) and one for the tails (in √w − 3)
+_CENTRE = (
+    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
+    -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
+)  # fmt: skip
+_TAIL = (
+    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
+    -0.0076224613, 0.00943887047, 1.00167406, 2.83297682,
+)  # fmt: skip
+
+
+def _inverse_erf(x: Array, refine: bool) -> Array:
+    """The number whose error function is x, to 1e-6; with ``refine`` by two Newton steps more."""
+    # at ±1 the inverse is infinite; one step inside it is 5.9
+    x = ops.clip(x, -1.0 + 2.0**-53, 1.0 - 2.0**-53)
+    w = -ops.log((1.0 - x) * (1.0 + x))
+    centre, tail = w - 2.5, ops.sqrt(ops.maximum(w, 5.0)) - 3.0
+    y = ops.where(w < 5.0, _polynomial(_CENTRE, centre), _polynomial(_TAIL, tail)) * x
+    for _ in range(2 if refine else 0):
+        y = y - (ops.erf(y) - x) * ops.exp(y * y) * (math.sqrt(math.pi) / 2.0)
+    return y  # type: ignore[no-any-return]
+
+
+def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
+    total: Any = coefficients[0]
+    for coefficient in coefficients[1:]:
+        total = total * x + coefficient
+    return total  # type: ignore[no-any-return]
+
+
+def exponential(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
+    """Exponentially distributed numbers of mean 1: −ln u, u in (0, 1].
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        dtype: Floating type; default float32.
+    """
+    kind = _floating(dtype)
+    return (-ops.log(_positive(key, as_shape(shape), _wide(kind)))).astype(kind)  # type: ignore[no-any-return]
+
+
+def gumbel(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
+    """Gumbel numbers, −ln(−ln u): added to logits, the largest is a draw from the softmax.
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        dtype: Floating type; default float32. Always finite.
+    """
+    kind = _floating(dtype)
+    wide = _wide(kind)
+    # u = 1 − v with v fine near 0, since the large draws decide; v = 1 would give −inf
+    v = ops.minimum(_positive(key, as_shape(shape), wide), 1.0 - 2.0 ** -_digits(wide))
+    return (-ops.log(-ops.log1p(-v))).astype(kind)  # type: ignore[no-any-return]
+
+
+def bernoulli(key: Array, p: Operand = 0.5, shape: ShapeLike | None = None) -> Array:
+    """True with probability ``p``: where random bits are below p·2³²; equal in every engine.
+
+    Args:
+        key: uint32, shape (..., 2).
+        p: Probability in [0, 1]; a number or an Array that broadcasts to ``shape``.
+        shape: Shape of the draw; default that of ``p``.
+
+    Returns:
+        bool, shape (..., *shape). 0 never gives True, 1 always does.
+
+    Raises:
+        ArgumentError: A number ``p`` is outside [0, 1].
+    """
+    if isinstance(p, int | float) and not 0 <= p <= 1:
+        raise ArgumentError(
+            "bernoulli: p is no probability", expected="0 to 1", got=str(p), where=str(here())
+        )
+    # in float64 whatever the type of p, so that 0.1 means one threshold everywhere
+    chance = ops.as_value(np.float64(p) if isinstance(p, int | float) else p, dtypes.float64)
+    words = bits(key, chance.shape if shape is None else shape)
+    threshold = ops.ceil(chance * 2.0**32).astype(dtypes.uint32)  # saturates for p = 1
+    return (words < threshold) | (chance >= 1.0)  # type: ignore[no-any-return]
+
+
+def categorical(key: Array, logits: Operand, axis: int = -1, shape: ShapeLike = ()) -> Array:
+    """Draw class numbers with the probabilities softmax(logits), by the largest Gumbel sum.
+
+    Args:
+        key: uint32, shape (2,).
+        logits: Unnormalised logarithms of probabilities, floating; −inf excludes a class.
+        axis: Axis of the classes.
+        shape: Draws for each distribution, in front.
+
+    Returns:
+        int64, shape (*shape, *logits.shape without the axis).
+    """
+    values = ops.as_value(logits)
+    position = normalize_axis(axis, len(values.shape)) - len(values.shape)
+    noise = gumbel(key, (*as_shape(shape), *values.shape), _floating(values.dtype))
+    return ops.argmax(values + noise, axis=position)  # type: ignore[no-any-return]
+
+
+def randint(key: Array, shape: ShapeLike, low: int, high: int, dtype: Any = None) -> Array:
+    """Whole numbers spread evenly over low .. high − 1.
+
+    Args:
+        key: uint32, shape (..., 2).
+        shape: Shape of the draw.
+        low: Smallest number.
+        high: Bound that is not reached.
+        dtype: Integer type that holds them all; default int64.
+
+    Raises:
+        ArgumentError: The interval is empty, or outside the type.
+
+    Each number is 64 random bits modulo high − low: uneven by at most (high − low) / 2⁶⁴.
+    """
+    kind = dtypes.as_dtype(dtypes.default_integer if dtype is None else dtype)
+    if not dtypes.is_integer(kind):
+        raise DtypeError("randint needs an integer type", got=str(kind), where=str(here()))
+    limits = np.iinfo(kind)
+    if not limits.min <= low < high <= limits.max + 1:
+        raise ArgumentError(
+            "randint: no such interval",
+            expected=f"{limits.min} ≤ low < high ≤ {limits.max + 1}",
+            got=f"low={low}, high={high}",
+            where=str(here()),
+        )
+    words = _long_words(key, as_shape(shape))
+    if high - low < 2**64:
+        words = words % ops.as_value(np.uint64(high - low))
+    return words.astype(kind) + ops.as_value(np.asarray(low, kind))  # type: ignore[no-any-return]
+
+
+def _long_words(key: Array, shape: Shape) -> Array:
+    words = bits(key, (*shape, 2)).astype(dtypes.uint64)
+    return (words[..., 0] << 32) | words[..., 1]  # type: ignore[no-any-return]
+
+
+def permutation(key: Array, x: Operand, axis: int = 0) -> Array:
+    """A random order: of 0 .. n − 1 for an int n, or of the slices of an Array.
+
+    Args:
+        key: uint32, shape (2,).
+        x: A number of elements, or an Array.
+        axis: Axis of the Array that is shuffled; slices stay whole.
+
+    Returns:
+        int64 of shape (n,), or an Array like ``x``. Equal in every engine.
+
+    >>> sorted(permutation(key(3), 5).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    if isinstance(x, int | np.integer):
+        if x < 0:
+            raise ArgumentError("permutation: n is negative", got=str(x), where=str(here()))
+        # 64 bits each, so that equal words, which would keep their order, practically never occur
+        return ops.argsort(_long_words(key, (int(x),)))  # type: ignore[no-any-return]
+    values = ops.as_value(x)
+    position = normalize_axis(axis, len(values.shape))
+    order = permutation(key, values.shape[position])
+    return ops.take(values, order, axis=position)  # type: ignore[no-any-return]
+
+
+# --- the ambient state --------------------------------------------------------------------------
+
+
+class RandomState:
+    """A key and a step counter: where Dropout, shuffling and initialisers get their keys.
+
+    The key of a draw is ``fold_in(fold_in(key, step), crc32(path + "#" + number))``: ``path`` is
+    the layer's, ``number`` counts the draws of this path within the step. So a layer's draw does
+    not depend on which other layers draw.
+
+    Outside Programs every draw is a step of its own. A Program is one step: its tracer calls
+    ``begin`` before and ``finish`` after the traced function.
+
+    Args:
+        seed: As for ``key``.
+
+    >>> state = RandomState(7)
+    >>> bool(ops.all(state.draw_key() == state.draw_key()))
+    False
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._counts: dict[str, int] = {}
+        self._one_step: Array | None = None
+        self.key: Array
+        self.step: Array
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Start again from ``seed`` at step 0."""
+        self.key = leaf(_seed_words(seed), owned=True, name="random key")
+        self.step = _step_leaf(0)
+        self._one_step = None
+
+    def draw_key(self, name: str = "") -> Array:
+        """The key of the next draw.
+
+        Args:
+            name: Tells several draws of one layer apart; appended to the layer's path.
+
+        Returns:
+            uint32, shape (2,).
+        """
+        layer = current_layer()
+        path = f"{layer}.{name}" if layer and name else layer or name
+        number = 0
+        step = self.step
+        # inside begin .. finish the step rests; an error in between puts another Array there
+        if step is self._one_step:
+            number = self._counts.get(path, 0)
+            self._counts[path] = number + 1
+        else:
+            self._advance()
+        return fold_in(fold_in(self.key, step), zlib.crc32(f"{path}#{number}".encode()))
+
+    def _advance(self) -> None:
+        if self.step.is_concrete:
+            self.step = _step_leaf(int(self.step.data) + 1)
+        else:
+            self.step = self.step + 1
+
+    def begin(self) -> None:
+        """Start a trace: until ``finish``, draws belong to one step and are numbered by path."""
+        self._one_step = self.step
+        self._counts = {}
+
+    def finish(self) -> None:
+        """End the trace that ``begin`` started: advance the step by one if anything was drawn."""
+        drawn = bool(self._counts) and self.step is self._one_step
+        self._one_step = None
+        self._counts = {}
+        if drawn:
+            self._advance()
+
+    def __tree_children__(self) -> list[tuple[str, Any]]:
+        return [("key", self.key), ("step", self.step)]
+
+    def __tree_assign__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def __tree_static__(self) -> None:
+        return None
+
+    def __repr__(self) -> str:
+        if not self.step.is_concrete:
+            return "RandomState(traced)"
+        low, high = (int(word) for word in self.key.data)
+        return f"RandomState({high << 32 | low}, step={int(self.step.data)})"
+
+
+def _step_leaf(step: int) -> Array:
+    return leaf(np.asarray(step & _WORD, dtype=np.uint32), owned=True, name="random step")
+
+
+class _Ambient(threading.local):
+    """This thread's states in use; below them lies the one that all threads share."""
+
+    def __init__(self) -> None:
+        self.stack: list[RandomState] = []
+
+
+_shared = RandomState(0)
+_ambient = _Ambient()
+
+
+def ambient() -> RandomState:
+    """The RandomState in use: the innermost of ``use``, else the one of the whole process."""
+    return _ambient.stack[-1] if _ambient.stack else _shared
+
+
+def seed(n: int) -> None:
+    """Set the ambient state to seed ``n`` and step 0; without this call the seed is 0.
+
+    >>> seed(1); a = layer_key(); seed(1); b = layer_key()
+    >>> bool(ops.all(a == b))
+    True
+    """
+    ambient().reseed(n)
+
+
+@contextmanager
+def use(state: RandomState) -> Iterator[RandomState]:
+    """Make ``state`` the ambient one of this thread inside a ``with`` block.
+
+    >>> with use(RandomState(5)) as state:
+    ...     mask = bernoulli(layer_key(), 0.5, (3,))
+    >>> state
+    RandomState(5, step=1)
+    """
+    _ambient.stack.append(state)
+    try:
+        yield state
+    finally:
+        _ambient.stack.pop()
+
+
+def layer_key(name: str = "") -> Array:
+    """The key of the next ambient draw, by the path of the layer at work; see ``RandomState``.
+
+    Args:
+        name: Tells several draws of one layer apart.
+    """
+    return ambient().draw_key(name)

@@ -7,7 +7,7 @@ import chainrule
 
 ROOT = Path(chainrule.__file__).parent
 FLOORS = [
-    {"ops", "errors"},
+    {"ops", "errors", "version"},
     {"graph", "execution", "array", "tree", "scope", "random"},
     {"autodiff", "program", "control"},
     {"nn", "optim", "data", "metrics", "plots"},
@@ -16,7 +16,7 @@ FLOORS = [
     {"cli", "estimators", "explain", "interop", "web"},
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
-MAY_IMPORT_SIDEWAYS = {("optim", "nn"), ("optim", "plots")}
+MAY_IMPORT_SIDEWAYS = {("optim", "nn"), ("optim", "plots"), ("cli", "explain")}
 
 
 def module_name(path: Path) -> str:

@@ -6,7 +6,7 @@ Every name here is loaded when it is first used, so that ``import chainrule`` co
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-__version__ = "0.1.0"
+from chainrule.version import VERSION as __version__
 
 _SUBMODULES = (
     "autodiff",

@@ -1,0 +1,76 @@
+"""The command line: which commands there are, and how errors leave it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+from chainrule.cli.console import print_error, print_warning
+from chainrule.errors import ArgumentError, ChainruleError
+from chainrule.version import VERSION
+
+# command → module that holds a function of the same name; loaded when the command is called
+COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "doctor")
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A command group that imports a command's module only to run it or print its help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the list above."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command's module and make its command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"chainrule.cli.{cmd_name}")
+        inner = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+        inner.command(cmd_name)(getattr(module, cmd_name))
+        command = typer.main.get_command(inner)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Deep learning you can see through.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"chainrule {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Deep learning you can see through."""
+
+
+def run() -> None:
+    """Run the command line; errors of the library are told without a traceback."""
+    warnings.showwarning = lambda message, *rest, **keywords: print_warning(str(message))
+    try:
+        app()
+    except ChainruleError as error:
+        print_error(str(error))
+        sys.exit(2 if isinstance(error, ArgumentError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,141 @@
+"""``chainrule doctor``: what this machine has, and whether the library works on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from chainrule.array import asarray
+from chainrule.autodiff import check_gradients, value_and_grad
+from chainrule.cli.console import output
+from chainrule.ops import matmul, tanh
+from chainrule.program import ENGINES, compile
+from chainrule.version import VERSION
+
+PACKAGES = (
+    "numpy",
+    "ml_dtypes",
+    "safetensors",
+    "rich",
+    "typer",
+    "pillow",
+    "matplotlib",
+    "llvmlite",
+)
+CPU_FEATURES = ("sse2", "avx", "avx2", "fma", "avx512f", "neon", "asimd")
+
+
+def doctor() -> None:
+    """Print versions, CPU features and threads, and check the library in a few seconds."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("chainrule", VERSION)
+    table.add_row("Python", f"{platform.python_version()} ({sys.executable})")
+    table.add_row("system", f"{platform.system()} {platform.machine()}")
+    table.add_row("CPU", f"{cpu_name()}; {', '.join(cpu_features()) or 'features unknown'}")
+    table.add_row("CPUs usable", f"{usable_cpus()} of {os.cpu_count()}")
+    table.add_row("engines", ", ".join(ENGINES))
+    for package in PACKAGES:
+        table.add_row(package, installed_version(package))
+    output.print(table)
+    passed = all([_report(name, check) for name, check in CHECKS.items()])
+    if not passed:
+        raise typer.Exit(1)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on: its affinity, capped by the container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            return max(1, min(count or 1, int(limit) // int(period)))
+    return count or 1
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def cpu_features() -> list[str]:
+    """The vector instructions that matter for speed, of those the system lists."""
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return []
+    for line in information.read_text().splitlines():
+        if line.startswith(("flags", "Features")):
+            found = set(line.split(":", 1)[1].split())
+            return [name for name in CPU_FEATURES if name in found]
+    return []
+
+
+def installed_version(package: str) -> str:
+    """The version of an installed package, or that it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _check_products() -> str:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(512, 512)).astype("f"), rng.normal(size=(512, 512)).astype("f")
+    start = time.perf_counter()
+    product = matmul(asarray(a), asarray(b)).numpy()
+    seconds = time.perf_counter() - start
+    error = float(np.abs(product - a.astype("d") @ b.astype("d")).max())
+    if error > 1e-3:
+        raise ArithmeticError(f"a product of 512 × 512 matrices is off by {error:.2g}")
+    return f"512 × 512 product: error {error:.1e}, {2 * 512**3 / seconds / 1e9:.0f} GFLOP/s"
+
+
+def _check_gradients() -> str:
+    rng = np.random.default_rng(1)
+    x, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    check_gradients(lambda a, b: tanh(matmul(a, b)), (asarray(x), asarray(w)))
+    return "gradients agree with finite differences"
+
+
+def _check_training() -> str:
+    @compile
+    def step(state: dict[str, object]) -> object:
+        loss, gradient = value_and_grad(lambda w: ((w - 3.0) ** 2).sum())(state["w"])
+        state["w"] = state["w"] - 0.1 * gradient  # type: ignore[operator]
+        return loss
+
+    state: dict[str, object] = {"w": asarray([0.0, 10.0])}
+    for _ in range(100):
+        step(state)
+    if not np.allclose(np.asarray(state["w"]), 3.0, atol=1e-3):
+        raise ArithmeticError(f"gradient descent ended at {state['w']} instead of 3")
+    return "100 compiled steps of gradient descent converge"
+
+
+CHECKS = {
+    "matrix product": _check_products,
+    "derivatives": _check_gradients,
+    "training": _check_training,
+}
+
+
+def _report(name: str, check: object) -> bool:
+    try:
+        output.print(f"[green]ok[/]   {name}: {check()}")  # type: ignore[operator]
+    except Exception as error:
+        output.print(f"[bold red]FAIL[/] {name}: {error}")
+        return False
+    return True

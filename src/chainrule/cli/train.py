@@ -1,0 +1,114 @@
+"""``chainrule train``: learn a data set, with progress, into a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chainrule import random
+from chainrule.cli.console import existing_run, output, sizes
+from chainrule.cli.recipe import OPTIMIZERS, Recipe
+from chainrule.errors import ArgumentError
+from chainrule.training import new_run_folder
+
+_DEFAULT = Recipe(dataset="mnist")
+
+
+def train(
+    what: Annotated[str, typer.Argument(help="Data set: mnist.")] = "",
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a run that was stopped: its folder.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Architecture: mlp.")] = _DEFAULT.model,
+    hidden: Annotated[
+        str, typer.Option(help="Units of the hidden layers, such as 300,100, or none.")
+    ] = ",".join(map(str, _DEFAULT.hidden)),
+    activation: Annotated[
+        str, typer.Option(help="relu, sigmoid, tanh, gelu, …")
+    ] = _DEFAULT.activation,
+    dropout: Annotated[
+        float | None, typer.Option(help="Probability of dropping a hidden unit. [default: 0.2]")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, …")] = _DEFAULT.optimizer,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="At the start. [default: by optimizer]")
+    ] = None,
+    schedule: Annotated[str, typer.Option(help="constant, cosine or linear.")] = _DEFAULT.schedule,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = _DEFAULT.batch_size,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = _DEFAULT.epochs,
+    validation: Annotated[
+        int, typer.Option(help="Training samples held out to choose the best epoch.")
+    ] = _DEFAULT.validation,
+    limit: Annotated[int, typer.Option(help="Use only so many training samples; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bits.")] = _DEFAULT.seed,
+    engine: Annotated[str | None, typer.Option(help="interpreter")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Where run folders are made.", show_default=True)
+    ] = Path("runs"),
+    progress: Annotated[str, typer.Option(help="auto, bar, line or none.")] = "auto",
+) -> None:
+    """Train a network and write a run folder: weights, metrics, pictures."""
+    if resume is not None:
+        if what:
+            raise ArgumentError(
+                "a resumed run knows its data set", fix=f"chainrule train --resume {resume}"
+            )
+        return _train(Recipe.load(existing_run(resume)), resume, progress, resuming=True)
+    if not what:
+        raise ArgumentError(
+            "say what to train on", expected="a data set: mnist", fix="chainrule train mnist"
+        )
+    widths = tuple(sizes(hidden, "--hidden"))
+    if learning_rate is None and optimizer in OPTIMIZERS:
+        learning_rate = OPTIMIZERS[optimizer][1]
+    # a small network, such as the lecture's 784-10-10, has no units to spare for dropout
+    small = max(widths, default=0) < 64
+    recipe = Recipe(
+        dataset=what,
+        model=model,
+        hidden=widths,
+        activation=activation,
+        dropout=(0.0 if small else _DEFAULT.dropout) if dropout is None else dropout,
+        optimizer=optimizer,
+        learning_rate=_DEFAULT.learning_rate if learning_rate is None else learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        seed=seed,
+        engine=engine,
+        validation=min(validation, limit // 5) if limit else validation,
+        limit=limit,
+    ).check()
+    return _train(recipe, new_run_folder(out, recipe.name), progress, resuming=False)
+
+
+def _train(recipe: Recipe, run: Path, progress: str, *, resuming: bool) -> None:
+    random.seed(recipe.seed)
+    training, validation, test = recipe.data()
+    model = recipe.build_model(training)
+    trainer = recipe.trainer(model, len(training))
+    layers = "-".join(str(n) for n in (784, *recipe.hidden, 10))
+    output.print(
+        f"{recipe.dataset}: {len(training):,} samples to train on, "
+        f"{len(validation or ()):,} to validate, {len(test):,} to test"
+    )
+    output.print(f"{layers} {recipe.activation}: {model.n_parameters:,} parameters")
+    output.print(f"{'resuming' if resuming else 'run folder'} {run}")
+    trainer.fit(
+        training,
+        validation=validation,
+        epochs=recipe.epochs,
+        run_dir=run,
+        resume=run if resuming else None,
+        progress=progress,
+        config={"recipe": recipe.to_json()},
+    )
+    figures = trainer.evaluate(test)
+    trainer.save_report(run, test)
+    output.print(
+        f"[bold]test accuracy {figures['accuracy']:.2%}[/], loss {figures['loss']:.4f} "
+        f"on {len(test):,} unseen samples"
+    )
+    output.print(f"weights, metrics and pictures: {run}")

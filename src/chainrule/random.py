@@ -82,7 +82,7 @@ def split(key: Array, n: int = 2) -> Array:
     """
     if n < 0:
         raise ArgumentError("split: n is negative", expected="n ≥ 0", got=str(n), where=str(here()))
-    return ops.bind("split", ops.as_value(key), n=int(n))  # type: ignore[no-any-return]
+    return ops.bind("split", ops.as_value(key), n=int(n))
 
 
 def fold_in(key: Array, data: Operand) -> Array:
@@ -98,12 +98,12 @@ def fold_in(key: Array, data: Operand) -> Array:
     source, number = ops.as_value(key), _as_word(data)
     lead = broadcast_shapes(source.shape[:-1], number.shape)
     source = ops.broadcast_to(source, (*lead, *source.shape[-1:]))
-    return ops.bind("fold_in", source, ops.broadcast_to(number, lead))  # type: ignore[no-any-return]
+    return ops.bind("fold_in", source, ops.broadcast_to(number, lead))
 
 
 def _as_word(data: Operand) -> Array:
     if isinstance(data, int):
-        return ops.as_value(np.uint32(data & _WORD))  # type: ignore[no-any-return]
+        return ops.as_value(np.uint32(data & _WORD))
     value = ops.as_value(data)
     if not dtypes.is_integer(value.dtype):
         raise DtypeError(
@@ -112,7 +112,7 @@ def _as_word(data: Operand) -> Array:
             fix="fold in a counter or an index, not a measurement",
             where=str(here()),
         )
-    return ops.astype(value, dtypes.uint32)  # type: ignore[no-any-return]
+    return ops.astype(value, dtypes.uint32)
 
 
 def bits(key: Array, shape: ShapeLike = ()) -> Array:
@@ -125,7 +125,7 @@ def bits(key: Array, shape: ShapeLike = ()) -> Array:
     Returns:
         uint32 in 0 .. 2³² − 1, shape (..., *shape).
     """
-    return ops.bind("random_bits", ops.as_value(key), shape=as_shape(shape))  # type: ignore[no-any-return]
+    return ops.bind("random_bits", ops.as_value(key), shape=as_shape(shape))
 
 
 # --- numbers between 0 and 1 --------------------------------------------------------------------
@@ -209,7 +209,7 @@ def uniform(
             )
     value = unit * (ops.as_value(high, kind) - low) + ops.as_value(low, kind)
     # the sum may round up to high
-    return ops.where(value < high, value, low).astype(kind)  # type: ignore[no-any-return]
+    return ops.where(value < high, value, low).astype(kind)
 
 
 # --- distributions ------------------------------------------------------------------------------
@@ -274,14 +274,14 @@ def truncated_normal(
     if not bounds[1] - bounds[0] >= 2 * _SMALLEST_PROBABILITY:
         raise ArgumentError(
             "truncated_normal: there is next to nothing between the bounds",
-            expected=f"low < high, with {_SMALLEST_PROBABILITY:g} or more of the distribution between",
+            expected=f"low < high, {_SMALLEST_PROBABILITY:g} or more of the normal distribution",
             got=f"low={low}, high={high}",
             where=str(here()),
         )
     # the error function's scale in float64 throughout: in float32 the tails would be a few steps
     level = _positive(key, as_shape(shape), dtypes.float64) * (bounds[1] - bounds[0]) + bounds[0]
     value = _inverse_erf(level, refine=kind == dtypes.float64) * _SQRT_2
-    return ops.clip(value.astype(kind), low, high)  # type: ignore[no-any-return]
+    return ops.clip(value.astype(kind), low, high)
 
 
 # Giles, "Approximating the erfinv function", GPU Computing Gems 2012: polynomials in
@@ -305,14 +305,14 @@ def _inverse_erf(x: Array, refine: bool) -> Array:
     y = ops.where(w < 5.0, _polynomial(_CENTRE, centre), _polynomial(_TAIL, tail)) * x
     for _ in range(2 if refine else 0):
         y = y - (ops.erf(y) - x) * ops.exp(y * y) * (math.sqrt(math.pi) / 2.0)
-    return y  # type: ignore[no-any-return]
+    return y
 
 
 def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
     total: Any = coefficients[0]
     for coefficient in coefficients[1:]:
         total = total * x + coefficient
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def exponential(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
@@ -324,7 +324,7 @@ def exponential(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
         dtype: Floating type; default float32.
     """
     kind = _floating(dtype)
-    return (-ops.log(_positive(key, as_shape(shape), _wide(kind)))).astype(kind)  # type: ignore[no-any-return]
+    return (-ops.log(_positive(key, as_shape(shape), _wide(kind)))).astype(kind)
 
 
 def gumbel(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
@@ -339,7 +339,7 @@ def gumbel(key: Array, shape: ShapeLike = (), dtype: Any = None) -> Array:
     wide = _wide(kind)
     # u = 1 − v with v fine near 0, since the large draws decide; v = 1 would give −inf
     v = ops.minimum(_positive(key, as_shape(shape), wide), 1.0 - 2.0 ** -_digits(wide))
-    return (-ops.log(-ops.log1p(-v))).astype(kind)  # type: ignore[no-any-return]
+    return (-ops.log(-ops.log1p(-v))).astype(kind)
 
 
 def bernoulli(key: Array, p: Operand = 0.5, shape: ShapeLike | None = None) -> Array:
@@ -364,7 +364,7 @@ def bernoulli(key: Array, p: Operand = 0.5, shape: ShapeLike | None = None) -> A
     chance = ops.as_value(np.float64(p) if isinstance(p, int | float) else p, dtypes.float64)
     words = bits(key, chance.shape if shape is None else shape)
     threshold = ops.ceil(chance * 2.0**32).astype(dtypes.uint32)  # saturates for p = 1
-    return (words < threshold) | (chance >= 1.0)  # type: ignore[no-any-return]
+    return (words < threshold) | (chance >= 1.0)
 
 
 def categorical(key: Array, logits: Operand, axis: int = -1, shape: ShapeLike = ()) -> Array:
@@ -382,7 +382,7 @@ def categorical(key: Array, logits: Operand, axis: int = -1, shape: ShapeLike = 
     values = ops.as_value(logits)
     position = normalize_axis(axis, len(values.shape)) - len(values.shape)
     noise = gumbel(key, (*as_shape(shape), *values.shape), _floating(values.dtype))
-    return ops.argmax(values + noise, axis=position)  # type: ignore[no-any-return]
+    return ops.argmax(values + noise, axis=position)
 
 
 def randint(key: Array, shape: ShapeLike, low: int, high: int, dtype: Any = None) -> Array:
@@ -414,12 +414,12 @@ def randint(key: Array, shape: ShapeLike, low: int, high: int, dtype: Any = None
     words = _long_words(key, as_shape(shape))
     if high - low < 2**64:
         words = words % ops.as_value(np.uint64(high - low))
-    return words.astype(kind) + ops.as_value(np.asarray(low, kind))  # type: ignore[no-any-return]
+    return words.astype(kind) + ops.as_value(np.asarray(low, kind))
 
 
 def _long_words(key: Array, shape: Shape) -> Array:
     words = bits(key, (*shape, 2)).astype(dtypes.uint64)
-    return (words[..., 0] << 32) | words[..., 1]  # type: ignore[no-any-return]
+    return (words[..., 0] << 32) | words[..., 1]
 
 
 def permutation(key: Array, x: Operand, axis: int = 0) -> Array:
@@ -440,11 +440,11 @@ def permutation(key: Array, x: Operand, axis: int = 0) -> Array:
         if x < 0:
             raise ArgumentError("permutation: n is negative", got=str(x), where=str(here()))
         # 64 bits each, so that equal words, which would keep their order, practically never occur
-        return ops.argsort(_long_words(key, (int(x),)))  # type: ignore[no-any-return]
+        return ops.argsort(_long_words(key, (int(x),)))
     values = ops.as_value(x)
     position = normalize_axis(axis, len(values.shape))
     order = permutation(key, values.shape[position])
-    return ops.take(values, order, axis=position)  # type: ignore[no-any-return]
+    return ops.take(values, order, axis=position)
 
 
 # --- the ambient state --------------------------------------------------------------------------

@@ -45,8 +45,8 @@ def doctor() -> None:
     for package in PACKAGES:
         table.add_row(package, installed_version(package))
     output.print(table)
-    passed = all([_report(name, check) for name, check in CHECKS.items()])
-    if not passed:
+    passed = [_report(name, check) for name, check in CHECKS.items()]
+    if not all(passed):
         raise typer.Exit(1)
 
 

@@ -179,7 +179,7 @@ def _check_data(arrays: Sequence[np.ndarray], rows: np.ndarray) -> None:
             where=str(here()),
         )
     length = lengths.pop()
-    if rows.size and not (0 <= rows.min() and rows.max() < length):
+    if rows.size and not (rows.min() >= 0 and rows.max() < length):
         raise IndexRangeError(
             "order names a sample that does not exist",
             expected=f"0 to {length - 1}",

@@ -1,0 +1,27 @@
+"""Floor 3: data sets, their splits, order and preprocessing."""
+
+from chainrule.data.dataset import ArrayDataset, as_dataset
+from chainrule.data.idx import read_idx, write_idx
+from chainrule.data.mnist import mnist
+from chainrule.data.order import batches, epoch_order
+from chainrule.data.preprocessing import Standardizer, one_hot, scale_images
+from chainrule.data.splits import holdout
+from chainrule.data.toys import circles, spirals, two_moons, xor
+
+__all__ = [
+    "ArrayDataset",
+    "Standardizer",
+    "as_dataset",
+    "batches",
+    "circles",
+    "epoch_order",
+    "holdout",
+    "mnist",
+    "one_hot",
+    "read_idx",
+    "scale_images",
+    "spirals",
+    "two_moons",
+    "write_idx",
+    "xor",
+]

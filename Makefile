@@ -1,0 +1,49 @@
+# Thin wrappers over plain commands. VENV names the virtual environment they work in.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: mnist test test-all test-peers check format clean
+
+# train on MNIST in an environment of its own
+mnist: $(VENV)/installed
+	$(BIN)/chainrule train mnist
+
+# formatting, lint, types, fast tests
+test: $(VENV)/test-installed
+	$(MAKE) check
+	$(BIN)/python -m pytest -m "not slow and not peer"
+
+# the long tests too
+test-all: $(VENV)/test-installed
+	$(MAKE) check
+	$(BIN)/python -m pytest -m "not peer"
+
+# comparisons with PyTorch and scikit-learn, installed if absent
+test-peers: $(VENV)/test-installed
+	$(BIN)/python -c "import torch, sklearn" 2>/dev/null || $(BIN)/python -m pip install -q ".[peers]"
+	$(BIN)/python -m pytest -m peer
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format:
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .coverage src/*.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	touch $@ $(VENV)/installed

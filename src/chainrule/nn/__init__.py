@@ -6,6 +6,7 @@ from chainrule.nn.container import Sequential
 from chainrule.nn.linear import Flatten, Identity, Linear
 from chainrule.nn.module import Module
 from chainrule.nn.parameter import Parameter
+from chainrule.nn.standardize import Standardize
 
 __all__ = [
     "Flatten",
@@ -14,6 +15,7 @@ __all__ = [
     "Module",
     "Parameter",
     "Sequential",
+    "Standardize",
     "init",
     "observe_calls",
 ]

@@ -47,7 +47,7 @@ def run_steps(
 
     Raises:
         NonFiniteError: A loss is not finite; ``.step`` says at which row, the message at which op,
-            layer and element it began.
+            layer and element it began; ``.outputs`` is what the steps before returned (or None).
         IndexRangeError: ``order`` names a sample that does not exist.
 
     Example:
@@ -95,7 +95,9 @@ def _loop(
                 values[slot] = np.asarray(vector[number])
             results, fresh = program.run(values)
             if results and not np.isfinite(results[0]).all():
-                raise explain_non_finite(program, values, number, results[0])
+                error = explain_non_finite(program, values, number, results[0])
+                error.outputs = _stacked(program, collected)  # type: ignore[attr-defined]
+                raise error
             state = fresh
             for write, value in zip(program.writes, fresh, strict=True):
                 values[write.slot] = value
@@ -103,6 +105,13 @@ def _loop(
     finally:
         if state is not None:
             program.write_back(call, state)
+    return _stacked(program, collected)
+
+
+def _stacked(program: Program, collected: Sequence[Sequence[np.ndarray]]) -> Any:
+    """What the steps returned, put together step over step; None of no steps."""
+    if not collected:
+        return None
     return unflatten(
         program.structure, [np.stack(column) for column in zip(*collected, strict=True)]
     )

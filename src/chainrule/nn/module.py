@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.array import Array, cut
-from chainrule.errors import ArgumentError, DtypeError, ShapeError, StateError
+from chainrule.array import Array
+from chainrule.errors import ArgumentError, StateError
 from chainrule.graph import Node
-from chainrule.nn import state
+from chainrule.nn import state, summary
+from chainrule.nn.attributes import (
+    containers,
+    hashable,
+    is_variable,
+    name_parameter,
+    refuse_bare_arrays,
+    replacement,
+    stored_value,
+)
 from chainrule.nn.calls import call_layer
-from chainrule.nn.parameter import Parameter, is_deferred, own_leaf
+from chainrule.nn.parameter import Parameter, own_leaf
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 from chainrule.scope import is_outermost
@@ -83,13 +92,13 @@ class Module:
         roles = self._roles()
         if isinstance(value, Parameter):
             roles[name] = value.trainable
-            _name_parameter(value, name)
+            name_parameter(value, name)
         elif isinstance(value, Array | np.ndarray) and name not in self.traced_scalars:
             if name in roles:
-                value = _replacement(self, name, value)
-            elif is_outermost() and isinstance(value, Array) and _is_variable(value):
+                value = replacement(self, name, value)
+            elif is_outermost() and isinstance(value, Array) and is_variable(value):
                 roles[name] = True
-            value = _stored(ops.as_value(value), name, tracked=name in roles)
+            value = stored_value(ops.as_value(value), name, tracked=name in roles)
         else:
             roles.pop(name, None)
             self._check_attribute(name, value)
@@ -120,7 +129,7 @@ class Module:
                     where=str(here()),
                 )
         if isinstance(value, list | tuple | dict):
-            _refuse_bare_arrays(self, name, value)
+            refuse_bare_arrays(self, name, value)
 
     # --- the tree protocol ------------------------------------------------------------------
 
@@ -130,8 +139,8 @@ class Module:
 
     def _is_child(self, name: str, value: Any) -> bool:
         if isinstance(value, list | tuple | dict):
-            _refuse_bare_arrays(self, name, value)
-            return next(_containers(value), None) is not None
+            refuse_bare_arrays(self, name, value)
+            return next(containers(value), None) is not None
         return (
             isinstance(value, Array)
             or hasattr(value, "__tree_children__")
@@ -328,6 +337,26 @@ class Module:
             for module, name in places[path][1:]:
                 module.__dict__[name] = first.__dict__[first_name]
 
+    def summary(
+        self,
+        input_shape: Sequence[Any],
+        dtype: Any = dtypes.float32,
+        batch_size: int = 1,
+    ) -> summary.Summary:
+        """Output shapes, parameters, multiply-adds and bytes of each layer; allocates nothing.
+
+        Args:
+            input_shape: Shape of one sample, without the batch: ``(784,)``; for a model with
+                several inputs a list of shapes.
+            dtype: Element type of the inputs; integers for an Embedding.
+            batch_size: Samples in the batch that is counted for, at least 1.
+
+        >>> from chainrule import nn
+        >>> nn.Sequential(nn.Linear(784, 10), nn.Linear(10, 10)).summary((784,)).n_parameters
+        7960
+        """
+        return summary.summarize(self, input_shape, dtype, batch_size)
+
     # --- Python -----------------------------------------------------------------------------
 
     def __deepcopy__(self: Self, memo: dict[Any, Any]) -> Self:
@@ -374,92 +403,3 @@ def _named_submodules(name: str, value: Any) -> Iterator[tuple[str, Module]]:
 
 def _submodules(value: Any) -> Iterator[Module]:
     return (module for _, module in _named_submodules("", value))
-
-
-def _containers(value: Any) -> Iterator[Any]:
-    """Objects of the tree protocol inside lists, tuples and dicts."""
-    if isinstance(value, list | tuple | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _containers(part)
-    elif hasattr(value, "__tree_children__"):
-        yield value
-
-
-def _refuse_bare_arrays(module: Module, name: str, value: Any) -> None:
-    """Arrays inside a list would be neither parameters nor buffers."""
-    stack = [value]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Array):
-            raise StateError(
-                f"{type(module).__name__}.{name} holds Arrays in a {type(value).__name__}, where "
-                "they are neither parameters nor buffers",
-                expected="Arrays as attributes; lists, tuples and dicts of Modules only",
-                fix='setattr(self, f"weight_{i}", nn.Parameter(...)), or a small Module for each',
-                where=str(here()),
-            )
-        if isinstance(part, list | tuple | dict):
-            stack += part.values() if isinstance(part, dict) else part
-
-
-def hashable(value: Any) -> Hashable:
-    """Static attributes as part of a signature: lists and dicts by their content."""
-    if isinstance(value, list | tuple):
-        return type(value), tuple(hashable(part) for part in value)
-    if isinstance(value, dict):
-        return dict, tuple((key, hashable(part)) for key, part in value.items())
-    if isinstance(value, set):
-        return frozenset(value)
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return type(value), value  # 1, 1.0 and True are equal but compute differently
-
-
-def _is_variable(value: Array) -> bool:
-    """True for ``cr.variable`` and for parameters, also those whose value was replaced."""
-    node = value.node
-    return node.op is None and node.tracked and dtypes.is_floating(value.dtype)
-
-
-def _name_parameter(value: Parameter, name: str) -> None:
-    """The first attribute that holds a parameter gives it its name."""
-    node = value.node
-    if node.op is None and node.owned and not node.name:
-        node.name = name
-
-
-def _stored(value: Array, name: str, *, tracked: bool) -> Array:
-    """What an attribute keeps of an Array: outside traces its value, without history."""
-    node = value.node
-    if is_deferred(value) or not is_outermost():
-        return value
-    if node.op is None and node.owned and node.values is not None and node.tracked == tracked:
-        return value  # state already, perhaps another Module's: this ties the two
-    return cut(value, tracked=tracked, name=name, owned=True)
-
-
-def _replacement(module: Module, name: str, value: Any) -> Any:
-    """Check a new value of a parameter; NumPy arrays are cast to its type."""
-    known = module.__dict__[name]
-    label = f"{type(module).__name__}.{name}"
-    if is_outermost() and tuple(value.shape) != known.shape:
-        raise ShapeError(
-            f"{label}: the new value has another shape than the parameter",
-            expected=str(known.shape),
-            got=str(tuple(value.shape)),
-            fix=f"self.{name} = nn.Parameter(value) registers a parameter of another shape",
-            where=str(here()),
-        )
-    if isinstance(value, np.ndarray):
-        return ops.as_value(value).astype(known.dtype)
-    if value.dtype != known.dtype and is_outermost():
-        raise DtypeError(
-            f"{label}: the new value has another type than the parameter",
-            expected=str(known.dtype),
-            got=str(value.dtype),
-            fix=f"value.astype({str(known.dtype)!r}), or model.astype(...) for the whole model",
-            where=str(here()),
-        )
-    return value

@@ -109,6 +109,24 @@ def unique_counts(x: Operand, /) -> tuple[Value, Value]:
     return as_value(values), as_value(counts)
 
 
+def unique_inverse(x: Operand, /) -> tuple[Value, Value]:
+    """The distinct elements, sorted, and for each element its position there; needs the value."""
+    values, inverse = np.unique(concrete(as_value(x), "unique_inverse"), return_inverse=True)
+    return as_value(values), as_value(inverse)
+
+
+def unique_all(x: Operand, /) -> tuple[Value, Value, Value, Value]:
+    """The distinct elements, sorted; first positions (flattened); inverse; counts."""
+    found = np.unique(
+        concrete(as_value(x), "unique_all"),
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    values, first, inverse, counts = (as_value(part) for part in found)
+    return values, first, inverse, counts
+
+
 def one_hot(labels: Operand, n_classes: int, /, *, dtype: object = dtypes.default_float) -> Value:
     """1 at the label and 0 elsewhere, on a new last axis.
 

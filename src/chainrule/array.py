@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import html
+import mmap
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.errors import ArgumentError, TracedValueError
+from chainrule.errors import ArgumentError, DtypeError, TracedValueError
 from chainrule.execution import evaluate
 from chainrule.graph import Buffer, Graph, Node, next_serial, topological
+from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.hooks import Operand, hooks
 from chainrule.ops.indexing import getitem, scatter_items
 from chainrule.ops.origin import here
 from chainrule.ops.record import Op, Shape
+
+_Operator = Callable[["Array", Any], "Array"]
+
+
+def _operators(function: Callable[[Operand, Operand], Any]) -> tuple[_Operator, _Operator]:
+    """An operator and its reflection (``2 - x``); other types may know what to do with an Array."""
+
+    def forward(self: Array, other: Any) -> Any:
+        return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+
+    def reflected(self: Array, other: Any) -> Any:
+        return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
+
+    return forward, reflected
 
 
 class Array:
@@ -75,10 +92,7 @@ class Array:
     @property
     def is_concrete(self) -> bool:
         """False while a trace is being recorded that this value depends on."""
-        if self.node.values is not None:
-            return True
-        order = topological([self], lambda node: node.values is None)
-        return not any(node.is_placeholder for node in order)
+        return not self.node.traced
 
     @property
     def T(self) -> Array:
@@ -119,7 +133,9 @@ class Array:
         return view.copy() if copy else view
 
     def __dlpack__(self, **keywords: Any) -> Any:
-        return _writable_alias(self.data).__dlpack__(**keywords)
+        # an old consumer knows no read-only flag and could write: it gets a copy
+        version = keywords.get("max_version") or (0, 0)
+        return (self.numpy() if version >= (1, 0) else self.data.copy()).__dlpack__(**keywords)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0
@@ -142,7 +158,14 @@ class Array:
         return int(self._single("int"))
 
     def __index__(self) -> int:
-        return self._single("an index").__index__()
+        if self.shape or not dtypes.is_integer(self.dtype):
+            raise DtypeError(
+                "only an integer scalar can be an index",
+                expected="an integer Array of shape ()",
+                got=f"{self.dtype} of shape {self.shape}",
+                where=str(here()),
+            )
+        return int(self.numpy())
 
     def __complex__(self) -> complex:
         return complex(self._single("complex"))
@@ -182,12 +205,16 @@ class Array:
         return format(self.item(), format_spec) if format_spec else repr(self)
 
     def _repr_html_(self) -> str:
-        import html
-
         return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def __copy__(self) -> Array:
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Array:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.data, self.node.tracked, self.name, self.weak)
 
     # --- operators --------------------------------------------------------------------------
 
@@ -206,17 +233,26 @@ class Array:
     def __getitem__(self, key: Any) -> Array:
         return getitem(self, key)
 
-    if TYPE_CHECKING:  # the operators of the table below, for type checkers
+    __add__, __radd__ = _operators(ops.add)
+    __sub__, __rsub__ = _operators(ops.subtract)
+    __mul__, __rmul__ = _operators(ops.multiply)
+    __truediv__, __rtruediv__ = _operators(ops.divide)
+    __floordiv__, __rfloordiv__ = _operators(ops.floor_divide)
+    __mod__, __rmod__ = _operators(ops.remainder)
+    __pow__, __rpow__ = _operators(ops.pow)
+    __matmul__, __rmatmul__ = _operators(ops.matmul)
+    __and__, __rand__ = _operators(ops.bitwise_and)
+    __or__, __ror__ = _operators(ops.bitwise_or)
+    __xor__, __rxor__ = _operators(ops.bitwise_xor)
+    __lshift__, __rlshift__ = _operators(ops.bitwise_left_shift)
+    __rshift__, __rrshift__ = _operators(ops.bitwise_right_shift)
+    __lt__, __gt__ = _operators(ops.less)[0], _operators(ops.greater)[0]
+    __le__, __ge__ = _operators(ops.less_equal)[0], _operators(ops.greater_equal)[0]
+    __eq__ = _operators(ops.equal)[0]  # type: ignore[assignment]
+    __ne__ = _operators(ops.not_equal)[0]  # type: ignore[assignment]
 
-        def _operator(self, other: Any) -> Array: ...
-
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _operator
-        __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _operator
-        __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _operator
-        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _operator
-        __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _operator
-        __lt__ = __le__ = __gt__ = __ge__ = _operator
-        __eq__ = __ne__ = _operator  # type: ignore[assignment]
+    def __contains__(self, value: Any) -> bool:
+        return bool(ops.any(ops.equal(self, value)))
 
     # --- methods that read better than functions --------------------------------------------
 
@@ -271,49 +307,7 @@ class UpdateHelper:
         return scatter_items(self._array, self._key, values, mode="add")
 
 
-def _install_binary(name: str, function: Callable[[Operand, Operand], Any]) -> None:
-    def forward(self: Array, other: Any) -> Any:
-        return function(self, other) if _is_operand(other) else NotImplemented
-
-    def reflected(self: Array, other: Any) -> Any:
-        return function(other, self) if _is_operand(other) else NotImplemented
-
-    forward.__name__, reflected.__name__ = f"__{name}__", f"__r{name}__"
-    setattr(Array, forward.__name__, forward)
-    if name not in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(Array, reflected.__name__, reflected)
-
-
-def _is_operand(x: Any) -> bool:
-    return isinstance(x, Array | int | float | np.ndarray | np.generic | list)
-
-
-for _name, _function in {
-    "add": ops.add,
-    "sub": ops.subtract,
-    "mul": ops.multiply,
-    "truediv": ops.divide,
-    "floordiv": ops.floor_divide,
-    "mod": ops.remainder,
-    "pow": ops.pow,
-    "matmul": ops.matmul,
-    "and": ops.bitwise_and,
-    "or": ops.bitwise_or,
-    "xor": ops.bitwise_xor,
-    "lshift": ops.bitwise_left_shift,
-    "rshift": ops.bitwise_right_shift,
-    "eq": ops.equal,
-    "ne": ops.not_equal,
-    "lt": ops.less,
-    "le": ops.less_equal,
-    "gt": ops.greater,
-    "ge": ops.greater_equal,
-}.items():
-    _install_binary(_name, _function)
-
-
-def _writable_alias(data: np.ndarray) -> np.ndarray:
-    return data if data.flags.writeable else data.copy()
+_OPERANDS = (Array, int, float, np.ndarray, np.generic, list)  # what operators take beside an Array
 
 
 # --- recording ------------------------------------------------------------------------------
@@ -322,26 +316,37 @@ def _writable_alias(data: np.ndarray) -> np.ndarray:
 def record(op: Op, inputs: tuple[Array, ...], attributes: dict[str, Any]) -> Any:
     """Record ``op`` on ``inputs``: check it, make its node, return its output or outputs."""
     specs = op.infer(*inputs, **attributes)
-    tracked = False
-    weak = bool(inputs)
+    tracked = traced = False
+    weak = bool(inputs) and op.name != "cast"
     for x in inputs:
-        tracked = tracked or x.node.tracked
+        if x.node.tracked:
+            tracked = True
+            traced = traced or x.node.traced
         weak = weak and x.weak
     if op.multiple:
-        node = Node(op, inputs, attributes, tuple(specs), tracked=tracked)
+        node = Node(op, inputs, attributes, tuple(specs), tracked, traced)
         return tuple(Array(node, i) for i in range(len(specs)))
-    node = Node(op, inputs, attributes, (specs,), tracked=tracked)
-    return Array(node, 0, weak and op.name != "cast")
+    return Array(Node(op, inputs, attributes, (specs,), tracked, traced), 0, weak)
 
 
 def constant(data: np.ndarray) -> Array:
-    """A leaf that holds ``data``; the array is copied unless it is read-only or a scalar."""
-    if data.flags.writeable and data.ndim:
-        data = data.copy()
+    """A leaf that holds ``data``, copied if anybody could still write to it."""
     dtype = as_dtype(data.dtype)
     if data.dtype != dtype:
         data = data.astype(dtype)
+    elif not _is_frozen(data):
+        data = data.copy()
     return leaf(data)
+
+
+def _is_frozen(data: np.ndarray) -> bool:
+    """True if neither the array nor what it is a view of can be written to."""
+    base: Any = data
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return base is None or isinstance(base, bytes | mmap.mmap)
 
 
 def leaf(
@@ -368,7 +373,8 @@ def leaf(
 
 def placeholder(shape: Shape, dtype: Dtype, name: str = "", weak: bool = False) -> Array:
     """An input of a trace: a leaf without a value."""
-    return Array(Node(None, (), {}, ((shape, dtype),), tracked=True, name=name), 0, weak)
+    node = Node(None, (), {}, ((shape, dtype),), tracked=True, traced=True, name=name)
+    return Array(node, 0, weak)
 
 
 def asarray(x: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -385,15 +391,7 @@ def asarray(x: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Array:
             x = np.from_dlpack(x)
         elif hasattr(x, "__array__"):
             x = np.asarray(x)
-    if isinstance(x, list | tuple) and _contains_array(x):
-        x = ops.stack([asarray(part, dtype=target) for part in x])
     return ops.as_value(x, target)
-
-
-def _contains_array(x: Any) -> bool:
-    if isinstance(x, Array):
-        return True
-    return isinstance(x, list | tuple) and any(_contains_array(part) for part in x)
 
 
 def variable(value: Any, *, name: str = "", dtype: Any = None) -> Array:
@@ -408,21 +406,30 @@ def variable(value: Any, *, name: str = "", dtype: Any = None) -> Array:
     Array(2., float32, name='w')
     """
     array = asarray(value, dtype=dtype)
-    if dtype is None and not isinstance(value, Array | np.ndarray) and array.dtype == np.int64:
-        array = ops.astype(array, np.float32)
-    return leaf(array.data, tracked=True, name=name)
+    if dtype is None and not hasattr(value, "dtype") and array.dtype == dtypes.default_integer:
+        array = ops.astype(array, dtypes.default_float)
+    return _fresh_leaf(array, tracked=True, name=name)
+
+
+def _unpickled(data: np.ndarray, tracked: bool, name: str, weak: bool) -> Array:
+    return leaf(data, tracked=tracked, name=name, weak=weak)
 
 
 def cut(x: Array, *, tracked: bool = False, name: str = "", owned: bool = False) -> Array:
     """The value of ``x`` as a leaf without history; traced Arrays pass unchanged."""
-    if x.node.values is None and not x.is_concrete:
-        return x
     node = x.node
+    if node.traced:
+        return x
     if node.op is None and (node.tracked, node.name, node.owned) == (tracked, name, owned):
         return x
-    fresh = leaf(x.data, tracked=tracked, name=name, owned=owned)
-    fresh.node.values = (x.node.values[x.index],)  # type: ignore[index]
-    return fresh
+    return _fresh_leaf(x, tracked, name, owned)
+
+
+def _fresh_leaf(x: Array, tracked: bool, name: str, owned: bool = False) -> Array:
+    """A leaf of its own that shares the buffer of ``x``."""
+    made = leaf(x.data, tracked=tracked, name=name, owned=owned)
+    made.node.values = (x.node.values[x.index],)  # type: ignore[index]
+    return made
 
 
 def trace(function: Callable[..., Any], like: Sequence[Any]) -> Graph:
@@ -464,7 +471,7 @@ def close(inputs: Sequence[Array], outputs: Sequence[Array], mark: int) -> Captu
     caught: dict[tuple[Node, int], Array] = {}
     order = topological(outputs, lambda node: node.serial > mark)
     for x in [*(x for node in order for x in node.inputs), *outputs]:
-        if x.node.serial < mark and x.node not in own:
+        if x.node.serial < mark and x.node not in own and not _is_plain_scalar(x.node):
             caught.setdefault((x.node, x.index), x)
     if not caught:
         return CapturedGraph(inputs, outputs, ())
@@ -473,6 +480,11 @@ def close(inputs: Sequence[Array], outputs: Sequence[Array], mark: int) -> Captu
     graph = Graph(captured, outputs)
     graph._nodes = order
     return CapturedGraph([*inputs, *stand_ins], graph.apply(stand_ins), captured)
+
+
+def _is_plain_scalar(node: Node) -> bool:
+    """A number in the code, such as the 2 in ``2 * x``: stays in the graph as it is."""
+    return node.op is None and not (node.tracked or node.owned) and node.specs[0][0] == ()
 
 
 def require_concrete(x: Array, why: str) -> np.ndarray:

@@ -47,8 +47,9 @@ class Node:
         inputs: Operands, in order.
         attributes: Static arguments of the op.
         specs: ``(shape, dtype)`` of each output.
-        values: Evaluated outputs; None until evaluated, and always for placeholders.
         tracked: A variable, or descends from one: keeps its operands after evaluation.
+        traced: Depends on a placeholder: has no value until the graph is run on some.
+        values: Evaluated outputs; None until evaluated, and always for placeholders.
         name: The user's name, ``""`` if there is none.
         owned: The value was stored into a Module or optimizer.
     """
@@ -63,6 +64,7 @@ class Node:
         "owned",
         "serial",
         "specs",
+        "traced",
         "tracked",
         "values",
     )
@@ -73,9 +75,10 @@ class Node:
         inputs: tuple[Value, ...],
         attributes: dict[str, Any],
         specs: tuple[Spec, ...],
+        tracked: bool = False,
+        traced: bool = False,
         *,
         values: tuple[Buffer, ...] | None = None,
-        tracked: bool = False,
         name: str = "",
         owned: bool = False,
     ) -> None:
@@ -85,9 +88,10 @@ class Node:
         self.specs = specs
         self.values = values
         self.tracked = tracked
+        self.traced = traced
         self.name = name
         self.owned = owned
-        self.origin: Origin = here()
+        self.origin: Origin = here(3)  # past this, the recording function and what called it
         self.serial = next(_serials)
 
     @property
@@ -153,7 +157,7 @@ class Graph:
 
     @property
     def nodes(self) -> list[Node]:
-        """Operands before users; the inputs' own nodes and constants included where reached."""
+        """Operands before users; constants included where reached, the inputs' own nodes not."""
         if self._nodes is None:
             inputs = {x.node for x in self.inputs}
             self._nodes = [node for node in topological(self.outputs) if node not in inputs]
@@ -188,7 +192,9 @@ class Graph:
     def __repr__(self) -> str:
         lines = [f"graph({', '.join(_describe_leaf(x) for x in self.inputs)}):"]
         lines += [f"  {node!r}  {node.specs}" for node in self.nodes]
-        return "\n".join([*lines, f"  return {', '.join(f'%{x.node.serial}' for x in self.outputs)}"])
+        return "\n".join(
+            [*lines, f"  return {', '.join(f'%{x.node.serial}' for x in self.outputs)}"]
+        )
 
 
 def _describe_leaf(x: Value) -> str:

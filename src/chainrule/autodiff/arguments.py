@@ -69,7 +69,9 @@ def differentiated(arguments: Sequence[Any], outermost: bool) -> Iterator[list[D
         _restore(swapped, modules, outermost)
 
 
-def _prepare(argument: Any, swapped: list[tuple[Leaf, Array]], modules: list[Any]) -> Differentiated:
+def _prepare(
+    argument: Any, swapped: list[tuple[Leaf, Array]], modules: list[Any]
+) -> Differentiated:
     aliases: list[Array] = []
     names: list[str] = []
     value, skeleton = _visit(argument, "", _Found(aliases, names, swapped, modules))

@@ -123,7 +123,9 @@ def grad(
     return gradient_function
 
 
-def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(
+    function: Callable[..., Any], *primals: Any
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Run ``function`` and return its result and the map from a cotangent to the inputs' cotangents.
 
     Args:
@@ -220,9 +222,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         directions = [_matching(t, x) for t, x in zip(given, aliases, strict=True)]
         floating = [y for y in outputs if dtypes.is_floating(y.dtype)]
         moved = iter(push_forward(floating, aliases, directions))
-        found = [
-            next(moved) if dtypes.is_floating(y.dtype) else ops.zeros_like(y) for y in outputs
-        ]
+        found = [next(moved) if dtypes.is_floating(y.dtype) else ops.zeros_like(y) for y in outputs]
         answer = (result, unflatten(structure, found))
         return detach(answer) if outermost else answer
 

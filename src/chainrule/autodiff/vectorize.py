@@ -42,9 +42,7 @@ def apply_batched(
             continue
         operands = [known.get((x.node, x.index), (x, False)) for x in node.inputs]
         flags = [flag for _, flag in operands]
-        if not any(flags) and all(
-            a is b for (a, _), b in zip(operands, node.inputs, strict=True)
-        ):
+        if not any(flags) and all(a is b for (a, _), b in zip(operands, node.inputs, strict=True)):
             continue
         with origin_of(node.origin):
             values = [value for value, _ in operands]
@@ -62,7 +60,7 @@ def apply_batched(
 
 
 def vmap(
-    function: Callable[..., Any], in_axes: int | None | Sequence[Any] = 0, out_axes: int = 0
+    function: Callable[..., Any], in_axes: int | Sequence[Any] | None = 0, out_axes: int = 0
 ) -> Callable[..., Any]:
     """Turn a function of one example into one of a batch.
 
@@ -107,7 +105,8 @@ def vmap(
             return [ops.as_value(leaf.value) for leaf in results]
 
         like = [
-            (x.shape[1:] if flag else x.shape, x.dtype) for x, flag in zip(moved, flags, strict=True)
+            (x.shape[1:] if flag else x.shape, x.dtype)
+            for x, flag in zip(moved, flags, strict=True)
         ]
         graph: Any = trace(on_leaves, like)
         caught = list(graph.captured)

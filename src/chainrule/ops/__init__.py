@@ -92,7 +92,9 @@ from chainrule.ops.sorting import (
     searchsorted,
     sort,
     top_k,
+    unique_all,
     unique_counts,
+    unique_inverse,
     unique_values,
 )
 from chainrule.ops.statistics import (
@@ -133,6 +135,7 @@ from chainrule.ops.unary import (
     log10,
     logical_not,
     negative,
+    positive,
     reciprocal,
     relu,
     round,

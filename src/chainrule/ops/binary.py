@@ -87,7 +87,9 @@ def _shift(function: Any) -> Any:
         outside = (y < 0) | (y >= bits)
         inside = function(x, np.where(outside, y.dtype.type(0), y))
         if function is np.right_shift:
-            emptied = np.where(x < 0, x.dtype.type(-1), x.dtype.type(0)) if x.dtype.kind == "i" else 0
+            emptied = (
+                np.where(x < 0, x.dtype.type(-1), x.dtype.type(0)) if x.dtype.kind == "i" else 0
+            )
         else:
             emptied = 0
         return np.where(outside, emptied, inside).astype(x.dtype)
@@ -349,4 +351,3 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Value:
         )
     a, b = promote_operands(x, y)
     return bind(WHERE, *broadcast_operands([chosen, a, b]))
-

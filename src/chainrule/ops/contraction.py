@@ -62,7 +62,13 @@ def _evaluate(
 
 
 def _vjp(
-    g: Value, out: Value, x: Value, y: Value, *, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes]
+    g: Value,
+    out: Value,
+    x: Value,
+    y: Value,
+    *,
+    contract: tuple[Axes, Axes],
+    batch: tuple[Axes, Axes],
 ) -> tuple[Value, Value]:
     x_free = _free(len(x.shape), batch[0], contract[0])
     y_free = _free(len(y.shape), batch[1], contract[1])
@@ -215,4 +221,3 @@ def matrix_transpose(x: Operand, /) -> Value:
             "matrix_transpose needs at least two axes", got=str(value.shape), where=str(here())
         )
     return bind("transpose", value, axes=(*range(rank - 2), rank - 1, rank - 2))
-

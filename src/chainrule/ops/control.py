@@ -147,7 +147,11 @@ def scan_graph(
     first = n_carry + len(xs)
     extra = [*constants, *caught]
     kept_constants = [i for i in range(len(extra)) if first + i in used]
-    places = [*range(n_carry), *(n_carry + i for i in kept_xs), *(first + i for i in kept_constants)]
+    places = [
+        *range(n_carry),
+        *(n_carry + i for i in kept_xs),
+        *(first + i for i in kept_constants),
+    ]
     slim = hooks.graph([body.inputs[i] for i in places], body.outputs)
     outputs = bind(
         "scan", *carry, *(xs[i] for i in kept_xs), *(extra[i] for i in kept_constants),

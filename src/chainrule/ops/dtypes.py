@@ -28,10 +28,16 @@ ALL = (bool_, *SIGNED, *UNSIGNED, *FLOATS)
 _FLOAT_SET = frozenset(FLOATS)
 _INTEGER_SET = frozenset(SIGNED + UNSIGNED)
 _PLAIN = frozenset(ALL)
-_KNOWN = {str(dtype): dtype for dtype in ALL} | {"bool_": bool_}
-
 default_float = float32
 default_integer = int64
+
+# what names a type without further thought: its dtype, its name, its NumPy class, Python's types
+_KNOWN: dict[Any, Dtype] = (
+    {dtype: dtype for dtype in ALL}
+    | {str(dtype): dtype for dtype in ALL}
+    | {dtype.type: dtype for dtype in ALL}
+    | {float: default_float, int: default_integer, bool: bool_}
+)
 
 
 def is_floating(dtype: Dtype) -> bool:
@@ -52,21 +58,19 @@ def as_dtype(dtype: Any) -> Dtype:
     """
     if isinstance(dtype, np.dtype) and dtype in _PLAIN:
         return dtype
-    if dtype is float:
-        return default_float
-    if dtype is int:
-        return default_integer
     try:
-        found = _KNOWN[dtype] if isinstance(dtype, str) and dtype in _KNOWN else np.dtype(dtype)
+        known = _KNOWN.get(dtype)
+        if known is None and dtype is not None:
+            known = _KNOWN.get(np.dtype(dtype).newbyteorder("="))
     except TypeError:
-        found = None  # type: ignore[assignment]
-    if found is None or str(found) not in _KNOWN:
+        known = None
+    if known is None:
         raise DtypeError(
             "this element type is not supported",
-            expected=", ".join(str(known) for known in ALL),
+            expected=", ".join(str(supported) for supported in ALL),
             got=str(dtype),
         )
-    return _KNOWN[str(found)]
+    return known
 
 
 def _promote_pair(a: Dtype, b: Dtype) -> Dtype | None:

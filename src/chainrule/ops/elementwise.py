@@ -33,6 +33,23 @@ def align_batch(inputs: Sequence[Value], batched: Sequence[bool]) -> list[Value]
     ]
 
 
+def _check_alike(name: str, first: Value, other: Value) -> None:
+    if other.shape != first.shape:
+        raise ShapeError(
+            f"{name}: the inputs' shapes differ",
+            expected=f"all {first.shape}",
+            got=str(other.shape),
+            where=str(here()),
+        )
+    if other.dtype != first.dtype:
+        raise DtypeError(
+            f"{name}: the inputs' types differ",
+            expected=str(first.dtype),
+            got=str(other.dtype),
+            where=str(here()),
+        )
+
+
 def elementwise(
     name: str,
     evaluate: Callable[..., Any],
@@ -61,18 +78,9 @@ def elementwise(
     def infer(*inputs: Value) -> Spec:
         first = inputs[0]
         shape, dtype = first.shape, first.dtype
-        for other in inputs[1:]:
-            if other.shape != shape:
-                raise ShapeError(
-                    f"{name}: the inputs' shapes differ",
-                    expected=f"all {shape}",
-                    got=str(other.shape),
-                    where=str(here()),
-                )
-            if other.dtype != dtype:
-                raise DtypeError(
-                    f"{name}: the inputs' types differ", expected=str(dtype), got=str(other.dtype)
-                )
+        for other in inputs:
+            if other.shape != shape or other.dtype is not dtype:
+                _check_alike(name, first, other)
         if dtype not in allowed:
             raise DtypeError(
                 f"{name} does not take {dtype}",

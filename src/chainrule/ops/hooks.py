@@ -52,4 +52,3 @@ class Hooks:
 
 
 hooks = Hooks()
-

@@ -272,7 +272,9 @@ def ones_like(x: Operand, /, *, dtype: Any = None) -> Value:
 empty_like = zeros_like
 
 
-def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None) -> Value:
+def arange(
+    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None
+) -> Value:
     """Numbers from ``start`` (0 if only one is given) below ``stop``, ``step`` apart."""
     if stop is None:
         start, stop = 0, start
@@ -284,14 +286,22 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
 
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: Any = dtypes.default_float, endpoint: bool = True
+    start: float,
+    stop: float,
+    /,
+    num: int,
+    *,
+    dtype: Any = dtypes.default_float,
+    endpoint: bool = True,
 ) -> Value:
     """``num`` evenly spaced numbers from ``start`` to ``stop``."""
     line = np.linspace(start, stop, num, endpoint=endpoint)
     return hooks.constant(line.astype(dtypes.as_dtype(dtype)))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = dtypes.default_float) -> Value:
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = dtypes.default_float
+) -> Value:
     """Ones on diagonal ``k``, zeros elsewhere."""
     return hooks.constant(np.eye(n_rows, n_cols, k, dtype=dtypes.as_dtype(dtype)))
 

@@ -82,6 +82,8 @@ TRANSPOSE = register(
 
 def _broadcast_infer(x: Value, *, shape: Shape) -> Spec:
     own = x.shape
+    if not own:
+        return shape, x.dtype
     aligned = shape[len(shape) - len(own) :] if len(own) <= len(shape) else None
     if aligned is None or any(a not in (1, b) for a, b in zip(own, aligned, strict=True)):
         _fail("broadcast_to", f"{own} does not broadcast to {shape}", "sizes equal or 1", str(own))
@@ -158,9 +160,7 @@ def _slice_batch(
     inputs: Sequence[Value], batched: Sequence[bool], *, starts: Shape, stops: Shape, strides: Shape
 ) -> Value:
     x = inputs[0]
-    return bind(
-        "slice", x, starts=(0, *starts), stops=(x.shape[0], *stops), strides=(1, *strides)
-    )
+    return bind("slice", x, starts=(0, *starts), stops=(x.shape[0], *stops), strides=(1, *strides))
 
 
 SLICE = register(

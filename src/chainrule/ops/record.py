@@ -117,4 +117,4 @@ def bind(op: Op | str, *inputs: Value, **attributes: Any) -> Any:
 
     Rules name the ops of other files by string, which keeps the files free of import circles.
     """
-    return hooks.bind(REGISTRY[op] if isinstance(op, str) else op, inputs, attributes)
+    return hooks.bind(REGISTRY[op] if op.__class__ is str else op, inputs, attributes)

@@ -51,16 +51,16 @@ ARGSORT = register(
 )
 
 
-def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
+def argsort(
+    x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+) -> Value:
     """Indices that sort ``x`` along ``axis``; equal elements keep their order; NaN sorts last.
 
     Args:
         stable: Taken for the array API's sake; the order is stable in any case.
     """
     value = as_value(x)
-    return bind(
-        ARGSORT, value, axis=normalize_axis(axis, len(value.shape)), descending=descending
-    )
+    return bind(ARGSORT, value, axis=normalize_axis(axis, len(value.shape)), descending=descending)
 
 
 def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:

@@ -24,7 +24,9 @@ def mean(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     return sum_of(value, axis=axis, keepdims=keepdims) * (1.0 / count if count else math.nan)
 
 
-def var(x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+def var(
+    x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+) -> Value:
     """Mean squared distance from the mean; divides by n − ``correction``."""
     value = as_value(x)
     count = math.prod(value.shape[a] for a in normalize_axes(axis, len(value.shape)))
@@ -34,7 +36,9 @@ def var(x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: b
     return total * (1.0 / divisor if divisor > 0 else math.nan)
 
 
-def std(x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+def std(
+    x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+) -> Value:
     """Square root of the variance."""
     return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
 
@@ -87,4 +91,3 @@ def cumulative_prod(
         return value
     one = full((*value.shape[:position], 1, *value.shape[position + 1 :]), 1, dtype=value.dtype)
     return concat([one, value], axis=position)
-

@@ -11,7 +11,7 @@ from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype
 from chainrule.ops.elementwise import elementwise, in_float32
 from chainrule.ops.hooks import Operand, Value
-from chainrule.ops.operands import as_value, promote_operands
+from chainrule.ops.operands import as_value, promote_operands, scalar
 from chainrule.ops.record import Case, Op, bind, register
 
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -149,7 +149,7 @@ STOP_GRADIENT = elementwise(
 
 def zeros_like(x: Value) -> Value:
     """Zeros of the shape and dtype of ``x``: a broadcast scalar."""
-    return bind("broadcast_to", as_value(0, x.dtype), shape=x.shape)
+    return bind("broadcast_to", scalar(0, x.dtype), shape=x.shape)
 
 
 def _cast_evaluate(x: np.ndarray, *, dtype: Dtype) -> np.ndarray:
@@ -196,6 +196,11 @@ def _unary(op: Op, x: Operand, floating: bool = True) -> Value:
 def negative(x: Operand, /) -> Value:
     """−x, element by element."""
     return _unary(NEGATIVE, x, floating=False)
+
+
+def positive(x: Operand, /) -> Value:
+    """x itself."""
+    return as_value(x)
 
 
 def abs(x: Operand, /) -> Value:

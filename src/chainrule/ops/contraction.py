@@ -58,7 +58,7 @@ def _evaluate(
     columns = tuple(y.shape[b] for b in y_free)
     left = x.transpose(*batch[0], *x_free, *contract[0]).reshape(*lead, math.prod(rows), inner)
     right = y.transpose(*batch[1], *contract[1], *y_free).reshape(*lead, inner, math.prod(columns))
-    return np.matmul(left, right).reshape(*lead, *rows, *columns).astype(dtype, copy=False)
+    return np.matmul(left, right).reshape((*lead, *rows, *columns)).astype(dtype, copy=False)
 
 
 def _vjp(

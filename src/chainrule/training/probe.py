@@ -1,0 +1,165 @@
+"""Trying a model on a few rows before training: mistakes surface at the user's line, not later."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from chainrule.array import Array, asarray
+from chainrule.errors import (
+    ArgumentError,
+    IndexRangeError,
+    TeachingWarning,
+)
+from chainrule.graph import topological
+from chainrule.ops.origin import here
+from chainrule.training.doors import Samples
+from chainrule.training.steps import call_loss, takes_weights
+
+#: rows that are tried; enough for a mean and a deviation
+N_ROWS = 256
+#: inputs of the first weights that spread wider than this learn badly
+LARGEST_DEVIATION = 10.0
+
+
+@contextmanager
+def mode(model: Any, training: bool) -> Iterator[None]:
+    """Put a model into training or evaluation mode, and every layer back to its own afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+def try_out(model: Any, loss: Any, samples: Samples) -> Array:
+    """Call the model and the loss on the first rows; returns the prediction.
+
+    Raises:
+        ArgumentError: The model returns no Array, or the loss no single number.
+        IndexRangeError: A label is no class of the model.
+        ChainruleError: What the layers and the loss have to say.
+    """
+    few = samples.rows(slice(0, N_ROWS))
+    inputs = [asarray(x) for x in few.inputs]
+    with mode(model, False):
+        prediction = model(*inputs)
+    if not isinstance(prediction, Array):
+        raise ArgumentError(
+            "the model returns no Array, so no loss can be taken of it",
+            expected="an Array with the samples in front",
+            got=type(prediction).__name__,
+            where=str(here()),
+        )
+    check_labels(prediction, loss, samples)
+    weight = None if few.weights is None else asarray(few.weights)
+    if weight is not None and not takes_weights(loss):
+        raise ArgumentError(
+            f"the loss {getattr(loss, '__name__', loss)!r} takes no sample weights",
+            expected="an argument sample_weight=",
+            got="data or class_weight with weights",
+            fix="use a loss of nn, or give your function that argument",
+            where=str(here()),
+        )
+    value = call_loss(loss, prediction, asarray(few.targets), weight)
+    if not isinstance(value, Array) or value.shape != ():
+        shape = value.shape if isinstance(value, Array) else type(value).__name__
+        raise ArgumentError(
+            "the loss is no single number",
+            expected="a scalar Array: a mean or sum over the batch",
+            got=f"shape {shape}",
+            fix="reduction='mean', or loss.mean() in your function",
+            where=str(here()),
+        )
+    return prediction
+
+
+def check_labels(prediction: Array, loss: Any, samples: Samples) -> None:
+    """Class numbers must be below the number of outputs; all rows are looked at.
+
+    Raises:
+        IndexRangeError: One is not; the message names its row.
+    """
+    labels = samples.targets
+    if labels.dtype.kind not in "iu" or prediction.ndim != labels.ndim + 1:
+        return
+    n_classes = prediction.shape[-1]
+    if n_classes < 2:
+        return
+    ignored = getattr(loss, "ignore_index", -100)
+    bad = (labels >= n_classes) | ((labels < 0) & (labels != ignored))
+    if not bad.any():
+        return
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    low, high = int(labels.min()), int(labels.max())
+    from_one = low >= 1 and high == n_classes
+    raise IndexRangeError(
+        f"the {samples.role} label {int(labels[place])} in row {place[0]} is no class of the model",
+        expected=f"labels from 0 to {n_classes - 1}, for the model has {n_classes} outputs",
+        got=f"labels from {low} to {high}",
+        fix="classes count from 0: labels - 1"
+        if from_one
+        else f"give the last layer {high + 1} outputs, or map the labels to 0, 1, 2, ...",
+        where=str(here()),
+    )
+
+
+def warn_if_unscaled(model: Any, samples: Samples, prediction: Array) -> None:
+    """Warn if the numbers that meet the first weights are spread far wider than 1.
+
+    Args:
+        model: Looked through for a normalising first layer.
+        samples: For the fix in the message.
+        prediction: Result of ``try_out``; its graph is still there.
+    """
+    first = _first_layer(model)
+    if "Norm" in first or "Embedding" in first:
+        return
+    met = _meets_weights(prediction)
+    if met is None:
+        return
+    values = np.asarray(met.numpy(), dtype=np.float64)
+    spread = float(np.sqrt(np.mean(values**2)))
+    if spread <= LARGEST_DEVIATION or not np.isfinite(spread):
+        return
+    raw = samples.inputs[0]
+    cure = "x / 255" if raw.dtype == np.uint8 or (raw.min() >= 0 and 2 < raw.max() <= 255) else ""
+    warnings.warn(
+        TeachingWarning(
+            f"the inputs reach the first weights unscaled: mean {values.mean():.3g}, deviation "
+            f"{values.std():.3g}. Networks learn best from inputs of mean 0 and deviation 1: "
+            + (f"divide by 255 ({cure}), or " if cure else "")
+            + f"standardise with the training part's mean and deviation (at {here()})"
+        ),
+        stacklevel=4,
+    )
+
+
+def _first_layer(model: Any) -> str:
+    """Class name of the first layer that holds parameters."""
+    for module in model.modules():
+        if next(module.children(), None) is None and next(module.parameters(), None) is not None:
+            return type(module).__name__
+    return ""
+
+
+def _meets_weights(prediction: Array) -> Array | None:
+    """The operand that the first product with a parameter multiplies."""
+    from_parameter: set[Any] = set()
+    for node in topological([prediction]):
+        if node.op is None:
+            if node.tracked:
+                from_parameter.add(node)
+            continue
+        flags = [x.node in from_parameter for x in node.inputs]
+        if node.op.family == "contraction" and any(flags) and not all(flags):
+            return next(x for x, flag in zip(node.inputs, flags, strict=True) if not flag)
+        if any(flags) and all(flags):
+            from_parameter.add(node)
+    return None

@@ -11,7 +11,16 @@ from chainrule.array import Array, leaf
 from chainrule.autodiff.reverse import gradients, pull_back
 from chainrule.explain.differences import Replay, check_entries
 from chainrule.explain.digits import number, shape_text
-from chainrule.explain.expressions import ONE, Expr, num, simplify, substitute, sym, write
+from chainrule.explain.expressions import (
+    ONE,
+    Expr,
+    num,
+    recognise,
+    simplify,
+    substitute,
+    sym,
+    write,
+)
 from chainrule.explain.folding import Folder, Region
 from chainrule.explain.formulas import backward_formulas
 from chainrule.explain.model import Edge, Lecture, Step
@@ -112,6 +121,13 @@ class _Analyst:
         if all(v.size == 1 for v in (*values.values(), value)):
             numbers = {n: num(float(v.item()), number(v.reshape(-1)[0])) for n, v in values.items()}
             return write(substitute(region.formula, numbers), " × "), ""
+        families = {
+            record.op.family
+            for record in map(self.snapshot.records.get, region.nodes)
+            if record and record.op
+        }
+        if not families & {"contraction", "composite"}:
+            return "", ""
         shapes = {name: sym(shape_text(v.shape)) for name, v in values.items()}
         return "", f"{write(substitute(region.formula, shapes))} → {shape_text(value.shape)}"
 
@@ -137,6 +153,7 @@ class _Analyst:
         edges = []
         for (name, place), out, factor in zip(targets, leaving, local, strict=True):
             formula = simplify(formulas.get(place, num(0.0)))
+            formula = recognise(formula, region.formula, sym(region.name))
             shown = factor if pointwise else None
             edges.append(Edge(region.name, name, formula, pointwise, shown, out, kink))
         return edges

@@ -1,4 +1,4 @@
-"""Numbers and arrays as a reader wants them: six digits, and of large arrays the shape and range."""
+"""Numbers and arrays as a reader wants them: six digits, of large arrays shape and range."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def number(value: Any) -> str:
     if kind.kind in "biu":
         return str(bool(value)) if kind.kind == "b" else str(int(value)).replace("-", "−")
     x = float(value)
+    if x == 0:
+        return "0"
     if math.isnan(x):
         return "NaN"
     if math.isinf(x):
@@ -39,7 +41,7 @@ def entries(array: np.ndarray) -> str:
 
 
 def brief(array: np.ndarray) -> str:
-    """A value on one line: in full if it is small, else its shape, range, mean and first entries."""
+    """A value on one line: in full if small, else its shape, range, mean and first entries."""
     array = as_numeric(array)
     if array.size <= FEW:
         return entries(array)

@@ -14,8 +14,8 @@ from chainrule.explain.model import Edge, Lecture, Step
 
 _CHARACTER = 7.6  # pixels of a letter at 13 px, generous
 _HEIGHT = 42
-_ROW = 66
-_GAP = 128
+_ROW = 70
+_GAP = 104  # between columns, more where many arrows pass
 _MARGIN = 16
 
 STYLE = """
@@ -93,8 +93,13 @@ def render(lecture: Lecture, style: bool = True) -> str:
         '<defs><marker id="cr-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>'
     )
+    curves = [_curve(boxes[arrow.source], boxes[arrow.target]) for arrow in arrows]
+    parts += [_line(i, points) for i, points in enumerate(curves)]
     placed: list[tuple[float, float, float]] = []
-    parts += [_arrow(i, arrow, boxes, placed) for i, arrow in enumerate(arrows)]
+    parts += [
+        _labels(i, arrow, boxes, points, placed)
+        for i, (arrow, points) in enumerate(zip(arrows, curves, strict=True))
+    ]
     asked = {chain.name for chain in lecture.chains}
     numbers = {step.name: i for i, step in enumerate(lecture.steps)}
     parts += [_box(numbers[name], box, name in asked) for name, box in boxes.items()]
@@ -134,7 +139,8 @@ def _lay_out(lecture: Lecture) -> dict[str, Box]:
         top = _MARGIN + _HEIGHT / 2 + (tallest - len(names)) * _ROW / 2
         for row, name in enumerate(names):
             boxes[name].x, boxes[name].y = x + width / 2, top + row * _ROW
-        x += width + _GAP
+        passing = sum(a.source in names for a in arrows_of(lecture))
+        x += width + _GAP + 14 * min(max(passing - 3, 0), 9)
     return boxes
 
 
@@ -167,7 +173,7 @@ def _order(lecture: Lecture, boxes: dict[str, Box], columns: dict[int, list[str]
                 near = [place[n] for n in neighbours[name] if boxes[n].column == side]
                 near = near or [place[n] for n in neighbours[name]]
                 centre[name] = sum(near) / len(near) if near else place[name]
-            names.sort(key=lambda name: centre[name])  # noqa: B023
+            names.sort(key=lambda name: centre[name])
             offset = (len(names) - 1) / 2
             for i, name in enumerate(names):
                 place[name] = i - offset
@@ -191,44 +197,56 @@ def _box(index: int, box: Box, asked: bool) -> str:
         f'<g class="node {kind}{" asked" if asked else ""}" data-node="{index}">'
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{box.width:.1f}" height="{_HEIGHT}" rx="8"/>'
         f'<text class="name" x="{box.x:.1f}" y="{box.y - 3:.1f}">{escape(box.step.name)}</text>'
-        f'<text class="small" x="{box.x:.1f}" y="{box.y + 13:.1f}">{escape(_short(box.step))}</text>'
+        f'<text class="small" x="{box.x:.1f}" y="{box.y + 13:.1f}">'
+        f"{escape(_short(box.step))}</text>"
         "</g>"
     )
 
 
-def _arrow(
-    index: int, arrow: Arrow, boxes: dict[str, Box], placed: list[tuple[float, float, float]]
-) -> str:
-    a, b = boxes[arrow.source], boxes[arrow.target]
+Points = tuple[tuple[float, float], ...]
+
+
+def _curve(a: Box, b: Box) -> Points:
     start, end = (a.x + a.width / 2, a.y), (b.x - b.width / 2 - 1, b.y)
     bend = (end[0] - start[0]) * 0.45
-    points = (start, (start[0] + bend, start[1]), (end[0] - bend, end[1]), end)
+    return start, (start[0] + bend, start[1]), (end[0] - bend, end[1]), end
+
+
+def _line(index: int, points: Points) -> str:
     path = "M{:.1f} {:.1f}C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}".format(
         *(coordinate for point in points for coordinate in point)
     )
-    above = _short(a.step)
+    return f'<g class="edge" data-edge="{index}"><path d="{path}" marker-end="url(#cr-head)"/></g>'
+
+
+def _labels(
+    index: int,
+    arrow: Arrow,
+    boxes: dict[str, Box],
+    points: Points,
+    placed: list[tuple[float, float, float]],
+) -> str:
+    """Value above the arrow, gradient below it; drawn after all arrows so that none crosses them."""
+    above = _short(boxes[arrow.source].step)
     below = _number_or_shape(arrow.edge.leaving) if arrow.edge is not None else ""
     x, y = _free_spot(points, 6.4 * max(len(above), len(below)), placed)
     labels = f'<text class="v" x="{x:.1f}" y="{y - 4:.1f}">{escape(above)}</text>'
     if below:
         labels += f'<text class="g" x="{x:.1f}" y="{y + 12:.1f}">{escape(below)}</text>'
-    return (
-        f'<g class="edge" data-edge="{index}"><path d="{path}" marker-end="url(#cr-head)"/>'
-        f"{labels}</g>"
-    )
+    return f'<g class="edge" data-edge="{index}">{labels}</g>'
 
 
 def _free_spot(
-    points: tuple[tuple[float, float], ...],
+    points: Points,
     width: float,
     placed: list[tuple[float, float, float]],
 ) -> tuple[float, float]:
     """A place on the curve where the labels cover no others, near its beginning if there is one."""
     best = (-1.0, 0.0, 0.0)
-    for t in (0.4, 0.5, 0.32, 0.6, 0.68, 0.25, 0.75):
+    for t in (0.4, 0.5, 0.32, 0.6, 0.26, 0.68, 0.2, 0.74, 0.8):
         x, y = _on_curve(points, t)
         room = min(
-            (max(abs(x - px) - (width + pw) / 2, abs(y - py) - 28) for px, py, pw in placed),
+            (max(abs(x - px) - (width + pw) / 2, abs(y - py) - 26) for px, py, pw in placed),
             default=1.0,
         )
         if room > best[0] or best == (-1.0, 0.0, 0.0):
@@ -239,7 +257,7 @@ def _free_spot(
     return best[1], best[2]
 
 
-def _on_curve(points: tuple[tuple[float, float], ...], t: float) -> tuple[float, float]:
+def _on_curve(points: Points, t: float) -> tuple[float, float]:
     weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
     x = sum(w * p[0] for w, p in zip(weights, points, strict=True))
     y = sum(w * p[1] for w, p in zip(weights, points, strict=True))

@@ -109,6 +109,8 @@ def binary_cross_entropy() -> Explanation:
     return explain(
         loss, [w1, w2], learning_rate=0.1,
         title="Binary cross-entropy: E = −y·ln(ŷ) − (1 − y)·ln(1 − ŷ)",
+        remarks=["The first two factors are ∂E/∂z2 = ŷ − y, and both weights use them: "
+                 "they are computed already when W1's turn comes."],
     )  # fmt: skip
 
 
@@ -141,7 +143,12 @@ def softmax() -> Explanation:
     powers = named(ops.exp(z), "e")
     prediction = named(powers / ops.sum(powers), "ŷ")
     loss = named(-ops.sum(y * ops.log(prediction)), "E")
-    return explain(loss, [prediction, z], title="Softmax with cross-entropy: ∂E/∂z = ŷ − y")
+    return explain(
+        loss,
+        [prediction, z],
+        title="Softmax with cross-entropy: ∂E/∂z = ŷ − y",
+        remarks=["∂E/∂z is ŷ − y: the prediction, with 1 taken from the right class."],
+    )
 
 
 @_example("delta-rule")
@@ -170,4 +177,12 @@ def sigmoid_squared_error() -> Explanation:
     i, t = _variables(I=0.8, T=1.0)
     output = named(ops.sigmoid(i), "O")
     loss = named(0.5 * (t - output) ** 2, "E")
-    return explain(loss, [i], title="Squared error through a sigmoid: −∂E/∂I = O·(1 − O)·(T − O)")
+    return explain(
+        loss,
+        [i],
+        title="Squared error through a sigmoid: −∂E/∂I = O·(1 − O)·(T − O)",
+        remarks=[
+            "The error term of some texts is the gradient with the other sign: "
+            "δ = −∂E/∂I = O·(1 − O)·(T − O)."
+        ],
+    )

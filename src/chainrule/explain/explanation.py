@@ -137,6 +137,7 @@ def explain(
     expand: bool = False,
     title: str = "",
     name: str = "E",
+    remarks: Sequence[str] = (),
 ) -> Explanation:
     """Walk forward and backward through a loss like a lecturer.
 
@@ -153,6 +154,7 @@ def explain(
         expand: Show the bodies of Composites (softmax cross-entropy, ...) op by op.
         title: Heading.
         name: What to call a loss that has no name.
+        remarks: Sentences to put at the end.
 
     Returns:
         The explanation; ``print`` it or ``save`` it.
@@ -181,6 +183,7 @@ def explain(
     lecture = analyse(
         loss, pairs, learning_rate=learning_rate, check=check, title=title, loss_name=name
     )
+    lecture.remarks += remarks
     return Explanation(lecture)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from chainrule.explain.digits import number
 
@@ -22,7 +22,7 @@ class Expr:
         kind: ``num``, ``sym``, ``slot``, ``add``, ``neg``, ``mul``, ``div``, ``pow``, ``matmul``,
             ``conv``, ``sum``, ``transpose``, ``sqrt``, ``abs``, ``call``, ``index`` or ``words``.
         args: Parts.
-        text: Of a symbol, function or index its text; of words the pattern with ``\\x00`` for parts.
+        text: Of a symbol, function or index its text; of words a pattern with ``\\x00`` for parts.
         value: Of a number its value.
     """
 
@@ -50,6 +50,7 @@ def call(name: str, *args: Expr) -> Expr:
     return Expr("call", args, name)
 
 
+OUTER = "\x00 ⊗ \x00"
 ONE = num(1.0)
 ZERO = num(0.0)
 
@@ -176,7 +177,7 @@ def _combine(mark: str, left: Expr, right: Expr) -> Expr:
     return Expr({"/": "div", "@": "matmul", "∗": "conv"}[mark], (left, right))
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(template: str) -> Expr:
     """Read a record's text; what is no formula becomes words with slots in them."""
     try:
@@ -237,6 +238,8 @@ def level(expression: Expr) -> int:
         return 3
     if expression.kind == "sym" and "/" in expression.text:
         return 4  # ∂E/∂z reads as one thing in a product, but not under a power
+    if expression.kind == "sum" and level(expression.args[0]) == 9:
+        return 4
     return _LEVEL.get(expression.kind, 9)
 
 
@@ -256,7 +259,7 @@ def write(expression: Expr, times: str = "·") -> str:
     if kind == "add":
         return _write_sum(args, inside)
     if kind == "neg":
-        return "−" + inside(args[0], 3)
+        return "−" + inside(args[0], 2 if args[0].kind == "sum" else 3)
     if kind == "mul":
         first = inside(args[0], {"div": 4, "sum": 3}.get(args[0].kind, 2))
         return times.join([first, *(inside(a, 4 if a.kind == "div" else 3) for a in args[1:])])
@@ -313,9 +316,50 @@ def simplify(expression: Expr) -> Expr:
         return expression.args[0]
     if expression.kind == "sum" and expression.args[0] == ZERO:
         return ZERO
-    if expression.kind == "transpose" and expression.args[0].kind == "transpose":
-        return expression.args[0].args[0]
+    if expression.kind == "transpose":
+        return _simplify_transpose(expression)
     return expression
+
+
+def _simplify_transpose(expression: Expr) -> Expr:
+    inner = expression.args[0]
+    if inner.kind == "transpose":
+        return inner.args[0]
+    if inner.kind == "words" and inner.text == OUTER:
+        return Expr("words", (inner.args[1], inner.args[0]), OUTER)
+    if inner.kind == "matmul":
+        left, right = (simplify(Expr("transpose", (part,))) for part in inner.args)
+        return Expr("matmul", (right, left))
+    return expression
+
+
+def recognise(expression: Expr, pattern: Expr, name: Expr) -> Expr:
+    """Write ``name`` where a term contains ``pattern`` as a factor, then take out what all share.
+
+    So the derivative of h = exp(z) / (1 + exp(z)) becomes h·(1 − h).
+    """
+    _, above, below = _factors(simplify(pattern))
+    if not below:
+        return expression
+    terms = expression.args if expression.kind == "add" else (expression,)
+    changed = []
+    for term in terms:
+        front, top, bottom = _factors(term)
+        if all(part in top for part in above) and all(part in bottom for part in below):
+            for part in above:
+                top.remove(part)
+            for part in below:
+                bottom.remove(part)
+            top.insert(0, name)
+        changed.append((front, top, bottom))
+    shared = [part for part in dict.fromkeys(changed[0][1]) if all(part in c[1] for c in changed)]
+    if len(changed) == 1 or not shared:
+        return simplify(Expr("add", tuple(_product(*part) for part in changed)))
+    for _, top, _ in changed:
+        for part in shared:
+            top.remove(part)
+    rest = simplify(Expr("add", tuple(_product(*part) for part in reversed(changed))))
+    return Expr("mul", (*shared, rest))
 
 
 def _simplify_matmul(expression: Expr) -> Expr:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.explain.expressions import Expr, call, fill, num, parse, sym
+from chainrule.explain.expressions import OUTER, Expr, call, fill, num, parse, sym
 from chainrule.explain.snapshot import Record
 from chainrule.ops.record import Op
 
@@ -248,7 +248,7 @@ def _back_dot(record: Record, operands: Sequence[Expr], g: Expr, spec: Any) -> l
 
 def outer(a: Expr, b: Expr) -> Expr:
     """The outer product of two vectors."""
-    return Expr("words", (a, b), "\x00 ⊗ \x00")
+    return Expr("words", (a, b), OUTER)
 
 
 def _back_slice(record: Record, operands: Sequence[Expr], g: Expr, spec: Any) -> list[Expr | None]:

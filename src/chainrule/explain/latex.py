@@ -9,19 +9,19 @@ from chainrule.explain.digits import number
 from chainrule.explain.expressions import Expr, level
 from chainrule.explain.model import Chain, Edge, Lecture, Step
 
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-        "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
-        strict=True,
-    )
+_GREEK_LETTERS = (
+    "α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu "
+    "ν nu ξ xi π pi ρ rho σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega "
+    "Γ Gamma Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Φ Phi Ψ Psi Ω Omega"
 )
+_WORDS = _GREEK_LETTERS.split()
+_GREEK = dict(zip(_WORDS[::2], _WORDS[1::2], strict=True))
 _HATS = {"ŷ": r"\hat{y}", "x̂": r"\hat{x}", "ĥ": r"\hat{h}"}
 _MARKS = {
     "−": "-", "×": r"\times ", "·": r"\cdot ", "∂": r"\partial ", "≤": r"\le ", "≥": r"\ge ",
-    "≠": r"\ne ", "∞": r"\infty ", "√": r"\surd ", "ᵀ": r"^{\top}", "⊗": r"\otimes ", "…": r"\dots ",
-    "⊙": r"\odot ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "≠": r"\ne ", "∞": r"\infty ", "√": r"\surd ", "ᵀ": r"^{\top}", "⊗": r"\otimes ",
+    "…": r"\dots ", "⊙": r"\odot ",
+    "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "²": "^{2}", "³": "^{3}", "→": r"\to ", "←": r"\leftarrow ", "∗": r"\ast ", "½": r"\tfrac12 ",
 }  # fmt: skip
 _SPECIAL = {
@@ -47,6 +47,7 @@ def render(lecture: Lecture) -> str:
     parts.append(r"\paragraph{The chain rule}")
     parts += [_aligned(_chain(lecture, chain)) for chain in lecture.chains]
     parts.append(escape(wording.savings_text(lecture)))
+    parts += [rf"\par {escape(remark)}" for remark in lecture.remarks]
     return "\n".join(parts) + "\n"
 
 
@@ -207,7 +208,7 @@ def _edge(lecture: Lecture, edge: Edge) -> str:
 
 def _chain(lecture: Lecture, chain: Chain) -> list[str]:
     left = ratio(lecture.loss, chain.name)
-    rows = []
+    rows: list[str] = []
     for path in chain.paths:
         product = r" \cdot ".join(ratio(*pair) for pair in path.factors) or "1"
         rows.append(f"{left if not rows else ''} &{'+' if rows else '='} {product}")

@@ -21,6 +21,8 @@ def render(lecture: Lecture) -> str:
     if shared:
         parts.append("\n".join(shared))
     parts.append(escape(wording.savings_text(lecture)))
+    if lecture.remarks:
+        parts += ["## Remarks", *(escape(remark) for remark in lecture.remarks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -75,7 +77,7 @@ def _backward(lecture: Lecture) -> str:
 
 
 def _edges(lecture: Lecture, step: Step) -> list[list[str]]:
-    rows = []
+    rows: list[list[str]] = []
     for edge in step.edges:
         first = not rows
         if edge.pointwise:

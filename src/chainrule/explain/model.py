@@ -182,6 +182,7 @@ class Lecture:
         shared: Gradients used by several products.
         savings: What sharing them saves.
         learning_rate: Of the update shown, or None.
+        remarks: What the numbers show, a sentence each.
     """
 
     title: str
@@ -191,6 +192,7 @@ class Lecture:
     shared: list[Shared]
     savings: Savings
     learning_rate: float | None
+    remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.by_name = {step.name: step for step in self.steps}

@@ -133,7 +133,8 @@ def _backward(lecture: Lecture, step: Step) -> Slide:
         body += _derivation(wording.ratio(edge.source, edge.target), lines)
         if step.name == lecture.loss:
             continue
-        product = f"{wording.ratio(lecture.loss, edge.source)} · {wording.ratio(edge.source, edge.target)}"
+        arrives = wording.ratio(lecture.loss, edge.source)
+        product = f"{arrives} · {wording.ratio(edge.source, edge.target)}"
         lines = [f"= {product}"]
         if step.is_scalar and edge.local.size == 1:
             lines.append(
@@ -178,6 +179,7 @@ def _summary(lecture: Lecture) -> Slide:
     body = (
         f"<ul>{items}</ul>" if items else ""
     ) + f"<p>{escape(wording.savings_text(lecture))}</p>"
+    remarks = "".join(f"<p>{_maths(remark)}</p>" for remark in lecture.remarks)
     header = ["by", "value", "gradient", "central differences", "after one step"]
     rows = []
     for chain in lecture.chains:
@@ -189,7 +191,10 @@ def _summary(lecture: Lecture) -> Slide:
         rows.append([chain.name, value, gradient, check, after])
     names = [part.name for part in lecture.shared]
     return Slide(
-        "summary", "What is computed once, and the check", body + _table(header, rows), names
+        "summary",
+        "What is computed once, and the check",
+        body + _table(header, rows) + remarks,
+        names,
     )
 
 
@@ -198,7 +203,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = "".join(
         "<tr>" + "".join(f"<td>{_maths(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _derivation(left: str, lines: Sequence[str], kind: str = "") -> str:

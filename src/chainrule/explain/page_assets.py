@@ -49,7 +49,7 @@ thead th { border-bottom: 1px solid var(--line); }
 sub { font-size: .72em; line-height: 0; }
 .ok { color: var(--ok); } .bad { color: var(--bad); font-weight: 700; }
 .update { font-weight: 600; }
-.stepping .cr-graph .node, .stepping .cr-graph .edge { opacity: .45; }
+.stepping .cr-graph .node, .stepping .cr-graph .edge { opacity: .6; }
 .stepping .cr-graph .g { visibility: hidden; }
 .stepping .cr-graph .g.seen { visibility: visible; }
 .stepping .cr-graph .lit { opacity: 1; }
@@ -86,7 +86,8 @@ SCRIPT = """
         list(section, "edges").forEach((edge) => seen.add(edge));
       }
     });
-    all("[data-node]").forEach((node) => node.classList.toggle("lit", nodes.has(node.dataset.node)));
+    all("[data-node]").forEach((node) =>
+      node.classList.toggle("lit", nodes.has(node.dataset.node)));
     all("[data-edge]").forEach((edge) => {
       edge.classList.toggle("lit", edges.has(edge.dataset.edge));
       edge.querySelectorAll(".g").forEach((label) =>

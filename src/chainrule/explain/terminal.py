@@ -50,6 +50,10 @@ class _Writer:
         self.chains()
         self.shared()
         self.check()
+        if self.lecture.remarks:
+            self.heading("Remarks")
+            for remark in self.lecture.remarks:
+                self.indent(remark)
 
     def heading(self, text: str) -> None:
         self.console.print()
@@ -155,7 +159,7 @@ class _Writer:
                 self.indent(
                     local if shown == write(edge.formula) else f"{local} = {shown}", 7, "dim"
                 )
-            self.indent(f"= {wording.value_text(edge.leaving)}", 7)
+            self.indent(wording.leaving_numbers(self.lecture, edge), 7)
         if step.edges[0].at_kink:
             self.indent(f"at the kink: {step.edges[0].at_kink}", 7, "dim")
 

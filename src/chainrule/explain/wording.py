@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.explain.digits import FEW, brief, number, shape_text
-from chainrule.explain.expressions import write
+from chainrule.explain.expressions import level, write
 from chainrule.explain.model import Chain, Edge, Lecture, PathProduct, Shared, Step
 
 
@@ -92,8 +92,21 @@ def leaving_formula(lecture: Lecture, edge: Edge) -> str:
         factor = write(edge.formula)
         if factor == "1":
             return f"{left} = {arrives}"
-        return f"{left} = {arrives} ⊙ ({factor})"
+        if level(edge.formula) < 9:
+            factor = f"({factor})"
+        return f"{left} = {arrives} {'·' if edge.leaving.size == 1 else '⊙'} {factor}"
     return f"{left} = {write(edge.formula)}"
+
+
+def leaving_numbers(lecture: Lecture, edge: Edge) -> str:
+    """The numbers behind what leaves: ``−2.25 × 0.247 = −0.556``, or just the value."""
+    arrives = lecture.by_name[edge.source].arrives
+    value = value_text(edge.leaving)
+    if edge.local is None or edge.source == lecture.loss or arrives is None:
+        return f"= {value}"
+    if arrives.size > 1 or edge.local.size > 1 or write(edge.formula) == "1":
+        return f"= {value}"
+    return f"= {times([float(arrives.item()), float(edge.local.item())])} = {value}"
 
 
 def chain_symbols(path: PathProduct) -> str:
@@ -187,8 +200,9 @@ def savings_text(lecture: Lecture) -> str:
     unit = "multiplications" if savings.scalar else "multiplications by a local derivative"
     n_products = sum(chain.n_paths for chain in lecture.chains)
     one = len(lecture.chains) == 1
+    what = "the derivative is" if one else f"the {len(lecture.chains)} derivatives are"
     text = (
-        f"Written out, {'the derivative is' if one else f'the {len(lecture.chains)} derivatives are'} "
+        f"Written out, {what} "
         f"{_count(n_products, 'product')} and {'takes' if one else 'take'} {savings.naive} {unit}. "
         f"Backpropagation computes each gradient once and hands it on: {savings.backward}"
     )

@@ -20,6 +20,8 @@ def test_fans():
     assert init.fans(KERNEL) == (24 * 15, 32 * 15)
     with pytest.raises(ShapeError, match=r"\(out, in, \*kernel\)"):
         init.fans((3,))
+    with pytest.raises(ShapeError, match="at least 1"):
+        init.he_normal((3, 0))
 
 
 VARIANCES = {

@@ -121,8 +121,13 @@ def test_arrays_in_lists_are_refused():
 
 def test_names_of_methods_and_circles_are_refused():
     net = Net()
-    with pytest.raises(ArgumentError, match="has a method of this name"):
-        net.train = True
+    for name, value in {
+        "train": True,
+        "n_parameters": 3,
+        "parameters": nn.Parameter(data(2)),
+    }.items():
+        with pytest.raises(ArgumentError, match="has a method of this name"):
+            setattr(net, name, value)
     with pytest.raises(ArgumentError, match="contain the Module itself"):
         net.layers[0].parent = net
 
@@ -226,6 +231,15 @@ def test_ties_survive_steps_casts_and_copies():
     assert step.n_compilations == 1
     for model in (net, copy.deepcopy(net), net.astype("float64")):
         assert model.encoder.weight.node is model.decoder.weight.node
+
+
+def test_freezing_one_place_of_a_tie_keeps_the_tie():
+    net, x = Tied(), data(4, 3)
+    net.decoder.freeze()
+    _, grads = value_and_grad(lambda m: (m(x) ** 2).sum())(net)
+    assert list(grads) == ["encoder.weight"]
+    net.assign({path: value * 0.5 for path, value in net.named_parameters()})
+    assert net.encoder.weight.node is net.decoder.weight.node
 
 
 def test_a_tie_may_have_two_names():

@@ -35,7 +35,7 @@ def fans(shape: ShapeLike) -> tuple[int, int]:
         shape: (out, in, *kernel).
 
     Raises:
-        ShapeError: Fewer than two axes.
+        ShapeError: Fewer than two axes, or a size of 0.
 
     >>> fans((10, 784)), fans((8, 3, 5, 5))
     ((784, 10), (75, 200))
@@ -47,6 +47,13 @@ def fans(shape: ShapeLike) -> tuple[int, int]:
             expected="a weight of shape (out, in, *kernel)",
             got=str(sizes),
             fix="for a bias use init.zeros, init.uniform or init.normal",
+            where=str(here()),
+        )
+    if 0 in sizes:
+        raise ShapeError(
+            "a layer without inputs or outputs has nothing to draw",
+            expected="sizes of at least 1",
+            got=str(sizes),
             where=str(here()),
         )
     kernel = math.prod(sizes[2:])

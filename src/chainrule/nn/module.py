@@ -32,6 +32,7 @@ Self = TypeVar("Self", bound="Module")
 
 _ROLES = "_parameter_roles"  # name of a parameter → whether it is trainable
 _OWN = (_ROLES, "training")  # what the base class keeps among the attributes
+_FREE = ("forward", "training", "traced_scalars")  # names of the base class that may be assigned
 
 
 def _no_forward(self: Module, *arguments: Any, **keywords: Any) -> Any:
@@ -89,6 +90,7 @@ class Module:
     # --- attributes -------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._check_name(name)
         roles = self._roles()
         if isinstance(value, Parameter):
             roles[name] = value.trainable
@@ -101,7 +103,7 @@ class Module:
             value = stored_value(ops.as_value(value), name, tracked=name in roles)
         else:
             roles.pop(name, None)
-            self._check_attribute(name, value)
+            self._check_value(name, value)
             if name in self.traced_scalars and is_outermost():
                 value = float(value)
         self.__dict__[name] = value
@@ -113,14 +115,16 @@ class Module:
     def _roles(self) -> dict[str, bool]:
         return self.__dict__.setdefault(_ROLES, {})  # type: ignore[no-any-return]
 
-    def _check_attribute(self, name: str, value: Any) -> None:
-        if callable(getattr(Module, name, None)) and name != "forward":
+    def _check_name(self, name: str) -> None:
+        if name in vars(Module) and name not in _FREE:
             raise ArgumentError(
                 f"{type(self).__name__}.{name}: every Module has a method of this name",
                 got=f"an assignment to self.{name}",
                 fix=f"call the attribute {name}_ or something more telling",
                 where=str(here()),
             )
+
+    def _check_value(self, name: str, value: Any) -> None:
         for part in _submodules(value):
             if any(inner is self for inner in part.modules()):
                 raise ArgumentError(

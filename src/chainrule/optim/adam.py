@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from chainrule import ops
 from chainrule.array import Array
-from chainrule.optim.hyperparameters import BETA, NON_NEGATIVE, ParameterGroup, Rate, Scalars
+from chainrule.optim.hyperparameters import (
+    BETA,
+    NON_NEGATIVE,
+    Interval,
+    ParameterGroup,
+    Rate,
+    Scalars,
+)
 from chainrule.optim.optimizer import Optimizer, Slot, adam_common, with_l2
 
 
@@ -34,7 +42,11 @@ class Adam(Optimizer):
     Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.0)
     """
 
-    ranges = {"beta1": BETA, "beta2": BETA, "epsilon": NON_NEGATIVE}
+    ranges: ClassVar[Mapping[str, Interval]] = {
+        "beta1": BETA,
+        "beta2": BETA,
+        "epsilon": NON_NEGATIVE,
+    }
 
     def __init__(
         self,

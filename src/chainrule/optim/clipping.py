@@ -55,7 +55,8 @@ def global_norm(gradients: Any) -> Array:
     total = squares[0]
     for square in squares[1:]:
         total = total + square
-    return ops.sqrt(total)
+    norm: Array = ops.sqrt(total)
+    return norm
 
 
 def clip_by_global_norm(gradients: Any, max_norm: float | Array) -> tuple[Any, Array]:
@@ -91,7 +92,8 @@ def clip_by_global_norm(gradients: Any, max_norm: float | Array) -> tuple[Any, A
 
 def _sum_of_squares(x: Array) -> Array:
     wide = ops.astype(x, dtypes.float32) if x.dtype.itemsize == 2 else x
-    return ops.sum(wide * wide)
+    square: Array = ops.sum(wide * wide)
+    return square
 
 
 def _limit(value: float | Array, what: str) -> Any:

@@ -38,11 +38,11 @@ class Slot(NamedTuple):
     """An Array that an optimizer keeps for every parameter.
 
     Args:
-        initial: What it is filled with at first.
+        initial: What it is filled with at first: a number, or the hyper-parameter that says it.
         scalar: One number instead of one an element.
     """
 
-    initial: float = 0.0
+    initial: float | str = 0.0
     scalar: bool = False
 
 
@@ -203,6 +203,21 @@ class Optimizer:
             or not (isinstance(value, float) and value == 0.0)
         )
 
+    def is_on_anywhere(self, name: str) -> bool:
+        """True if a hyper-parameter that can be left out is not 0, be it for one group only."""
+        keys = [key for key in self._scalars if key.rpartition(".")[2] == name]
+        return any(self._is_on(key) for key in keys)
+
+    def _matching(self, path: str) -> tuple[int, ...]:
+        """Numbers of the groups that a parameter belongs to."""
+        groups = enumerate(self.groups)
+        return tuple(i for i, given in groups if fnmatch.fnmatchcase(path, given.pattern))
+
+    def _key(self, name: str, matching: tuple[int, ...]) -> str:
+        """Which number holds for parameters of these groups: that of the last one that has it."""
+        keys = [f"groups.{i}.{name}" for i in reversed(matching)]
+        return next((key for key in keys if key in self._scalars), name)
+
     @property
     def schedules(self) -> dict[str, Schedule]:
         """The schedules of this optimizer, by hyper-parameter."""
@@ -294,7 +309,7 @@ class Optimizer:
         for name, slot in expected.items():
             shape = () if slot.scalar else value.shape
             if name not in known:
-                data = np.full(shape, slot.initial, dtype=dtype)
+                data = np.full(shape, self._initial(path, slot), dtype=dtype)
                 known[name] = leaf(data, name=f"{path}.{name}", owned=True)
             elif (known[name].shape, known[name].dtype) != (shape, dtype):
                 raise StateError(
@@ -304,6 +319,11 @@ class Optimizer:
                     fix="use an optimizer of its own for each model",
                     where=str(here()),
                 )
+
+    def _initial(self, path: str, slot: Slot) -> float:
+        if isinstance(slot.initial, str):
+            return float(self._current(self._key(slot.initial, self._matching(path))))
+        return slot.initial
 
     def _check_patterns(self, paths: Sequence[str]) -> None:
         for given in self.groups:
@@ -394,15 +414,12 @@ class Optimizer:
         self, path: str, dtype: Dtype, step: Array, shared: dict[Any, Scalars]
     ) -> Scalars:
         """The hyper-parameters of one parameter; parameters of one kind share their nodes."""
-        matching = tuple(
-            i for i, g in enumerate(self.groups) if fnmatch.fnmatchcase(path, g.pattern)
-        )
+        matching = self._matching(path)
         kind = (matching, self._begun.get(path, 0))
         if kind not in shared:
             h = Scalars()
             for name in [key for key in self._scalars if "." not in key]:
-                keys = [f"groups.{i}.{name}" for i in reversed(matching)]
-                key = next((key for key in keys if key in self._scalars), name)
+                key = self._key(name, matching)
                 setattr(h, name, weak_scalar(self._current(key)) if self._is_on(key) else None)
             self.begin(h, weak_scalar(step - kind[1]))
             shared[kind] = h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,10 @@ from chainrule.array import Array, leaf
 from chainrule.errors import StateError
 from chainrule.ops.origin import here
 
-if TYPE_CHECKING:
-    from chainrule.optim.optimizer import Optimizer
-
 ENTRIES = ("optimizer", "step", "state", "begun", "hyperparameters", "schedules")
 
 
-def state_dict(optimizer: Optimizer) -> dict[str, Any]:
+def state_dict(optimizer: Any) -> dict[str, Any]:
     """Everything that the next update depends on."""
     return {
         "optimizer": type(optimizer).__name__,
@@ -29,7 +26,7 @@ def state_dict(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
-def _numbers(optimizer: Optimizer) -> dict[str, Any]:
+def _numbers(optimizer: Any) -> dict[str, Any]:
     """The hyper-parameters that are fixed numbers; those of schedules follow from the step."""
     numbers: dict[str, Any] = {
         key: value for key, value in optimizer._scalars.items() if key not in optimizer._schedules
@@ -37,7 +34,7 @@ def _numbers(optimizer: Optimizer) -> dict[str, Any]:
     return numbers | {"max_norm": optimizer.max_norm, "max_value": optimizer.max_value}
 
 
-def load_state_dict(optimizer: Optimizer, given: Mapping[str, Any]) -> None:
+def load_state_dict(optimizer: Any, given: Mapping[str, Any]) -> None:
     """Check a saved state, then take it over."""
     _check(optimizer, given)
     state = {
@@ -64,7 +61,7 @@ def _own(x: Any, name: str) -> Array:
     return leaf(data, name=name, owned=True)
 
 
-def _check(optimizer: Optimizer, given: Mapping[str, Any]) -> None:
+def _check(optimizer: Any, given: Mapping[str, Any]) -> None:
     kind = type(optimizer).__name__
     missing = [name for name in ENTRIES if name not in given]
     if missing:

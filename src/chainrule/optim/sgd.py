@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import ArgumentError
 from chainrule.ops.origin import here
-from chainrule.optim.hyperparameters import NON_NEGATIVE, UNIT, ParameterGroup, Rate, Scalars
+from chainrule.optim.hyperparameters import (
+    NON_NEGATIVE,
+    UNIT,
+    Interval,
+    ParameterGroup,
+    Rate,
+    Scalars,
+)
 from chainrule.optim.optimizer import Optimizer, Slot, with_l2
 
 
@@ -37,9 +45,9 @@ class SGD(Optimizer):
     SGD(learning_rate=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0)
     """
 
-    ranges = {"momentum": NON_NEGATIVE, "dampening": UNIT}
-    switches = frozenset({"momentum", "dampening", "weight_decay"})
-    flags = ("nesterov",)
+    ranges: ClassVar[Mapping[str, Interval]] = {"momentum": NON_NEGATIVE, "dampening": UNIT}
+    switches: ClassVar[frozenset[str]] = frozenset({"momentum", "dampening", "weight_decay"})
+    flags: ClassVar[tuple[str, ...]] = ("nesterov",)
 
     def __init__(
         self,
@@ -71,8 +79,7 @@ class SGD(Optimizer):
 
     def slots(self) -> dict[str, Slot]:
         """The running sum of gradients; nothing without momentum."""
-        keys = [key for key in self._scalars if key.rpartition(".")[2] == "momentum"]
-        return {"momentum_buffer": Slot()} if any(self._is_on(key) for key in keys) else {}
+        return {"momentum_buffer": Slot()} if self.is_on_anywhere("momentum") else {}
 
     def begin(self, h: Scalars, t: Array) -> None:
         """The first gradient enters the sum undampened."""

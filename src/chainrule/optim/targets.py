@@ -97,7 +97,8 @@ def _parameter(leaf: Leaf) -> Array:
             fix="make it floating: cr.variable([1.0, 2.0]); keep settings out of the dict",
             where=str(here()),
         )
-    return ops.as_value(value)
+    found: Array = ops.as_value(value)
+    return found
 
 
 def match_gradients(targets: Targets, gradients: Any) -> dict[str, Array]:
@@ -134,7 +135,7 @@ def match_gradients(targets: Targets, gradients: Any) -> dict[str, Array]:
 
 
 def _gradient(path: str, parameter: Array, gradient: Any) -> Array:
-    value = ops.as_value(gradient)
+    value: Array = ops.as_value(gradient)
     if value.shape != parameter.shape:
         raise ShapeError(
             f"the gradient of {path!r} has another shape than the parameter",

@@ -1,9 +1,8 @@
 """Learning-rate schedules: a rate for every step, counted in steps or in epochs."""
 
-from chainrule.optim.schedules.base import Schedule
-from chainrule.optim.schedules.combinations import Chain, Product, Warmup
+from chainrule.optim.schedules.base import Constant, Product, Schedule
+from chainrule.optim.schedules.combinations import Chain, Warmup
 from chainrule.optim.schedules.curves import (
-    Constant,
     Exponential,
     FunctionSchedule,
     InverseTime,
@@ -19,3 +18,23 @@ from chainrule.optim.schedules.waves import (
     OneCycle,
     OneCycleMomentum,
 )
+
+__all__ = [
+    "Chain",
+    "Constant",
+    "Cosine",
+    "CosineWarmRestarts",
+    "Exponential",
+    "FunctionSchedule",
+    "InverseTime",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "OneCycleMomentum",
+    "Polynomial",
+    "Product",
+    "ReduceOnPlateau",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+]

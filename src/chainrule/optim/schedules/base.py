@@ -168,8 +168,6 @@ class Schedule:
     def __mul__(self, other: float | Schedule) -> Schedule:
         if isinstance(other, bool) or not isinstance(other, int | float | Schedule):
             return NotImplemented
-        from chainrule.optim.schedules.combinations import Product
-
         return Product(self, other)
 
     __rmul__ = __mul__
@@ -188,6 +186,65 @@ class Schedule:
         if self.unit != "step":
             shown.append(f"unit={self.unit!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Constant(Schedule):
+    """η(k) = η₀.
+
+    Args:
+        value: η₀ ≥ 0.
+
+    >>> from chainrule import optim
+    >>> optim.Constant(0.1)(1000)
+    0.1
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = rate_in(value, "Constant: value")
+
+    def rate(self, position: int) -> float:
+        """η₀."""
+        return self.value
+
+    def duration(self) -> int | None:
+        """It never changes."""
+        return 1
+
+
+class Product(Schedule):
+    """Two schedules multiplied, or a schedule times a number; written ``a * b``.
+
+    Args:
+        first: A schedule.
+        second: A schedule or a number ≥ 0.
+    """
+
+    def __init__(self, first: Schedule, second: float | Schedule) -> None:
+        super().__init__()
+        self.first = first
+        self.second = as_schedule(second, "factor of a schedule")
+
+    def parts(self) -> dict[str, Schedule]:
+        """The two factors."""
+        return {"first": self.first, "second": self.second}
+
+    def __call__(self, step: int) -> float:
+        """The rate of the next update."""
+        return self.first(step) * self.second(step)
+
+    def _length_in_steps(self) -> int | None:
+        lengths = [part._length_in_steps() for part in self.parts().values()]
+        return max((n for n in lengths if n is not None), default=None)
+
+    def __repr__(self) -> str:
+        second = self.second.value if isinstance(self.second, Constant) else self.second
+        return f"{self.first!r} * {second!r}"
+
+
+def as_schedule(value: float | Schedule, what: str) -> Schedule:
+    """A number becomes a constant schedule."""
+    return value if isinstance(value, Schedule) else Constant(rate_in(value, what))
 
 
 def rate_in(value: Any, what: str) -> float:

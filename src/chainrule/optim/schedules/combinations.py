@@ -7,13 +7,13 @@ from typing import Any
 
 from chainrule.errors import ArgumentError
 from chainrule.ops.origin import here
-from chainrule.optim.schedules.base import Schedule, Unit, factor_in, positive_integer, rate_in
-from chainrule.optim.schedules.curves import Constant
-
-
-def as_schedule(value: float | Schedule, what: str) -> Schedule:
-    """A number becomes a constant schedule."""
-    return value if isinstance(value, Schedule) else Constant(rate_in(value, what))
+from chainrule.optim.schedules.base import (
+    Schedule,
+    Unit,
+    as_schedule,
+    factor_in,
+    positive_integer,
+)
 
 
 class Warmup(Schedule):
@@ -107,44 +107,14 @@ class Chain(Schedule):
         position, begun = self._position(step), 0
         for length, schedule in self.segments:
             if length is None or position < begun + length:
-                break
+                return schedule(step - begun * steps_per_unit(self))
             begun += length
-        return schedule(step - begun * steps_per_unit(self))
+        raise AssertionError("the last segment goes on for ever")
 
     def duration(self) -> int | None:
         """All segments, if they count alike."""
         lengths = [(n or s.duration(), self if n else s) for n, s in self.segments]
         return _add(lengths)
-
-
-class Product(Schedule):
-    """Two schedules multiplied, or a schedule times a number; written ``a * b``.
-
-    Args:
-        first: A schedule.
-        second: A schedule or a number ≥ 0.
-    """
-
-    def __init__(self, first: Schedule, second: float | Schedule) -> None:
-        super().__init__()
-        self.first = first
-        self.second = as_schedule(second, "factor of a schedule")
-
-    def parts(self) -> dict[str, Schedule]:
-        """The two factors."""
-        return {"first": self.first, "second": self.second}
-
-    def __call__(self, step: int) -> float:
-        """The rate of the next update."""
-        return self.first(step) * self.second(step)
-
-    def _length_in_steps(self) -> int | None:
-        lengths = [part._length_in_steps() for part in self.parts().values()]
-        return max((n for n in lengths if n is not None), default=None)
-
-    def __repr__(self) -> str:
-        second = self.second.value if isinstance(self.second, Constant) else self.second
-        return f"{self.first!r} * {second!r}"
 
 
 def steps_per_unit(schedule: Schedule) -> int:

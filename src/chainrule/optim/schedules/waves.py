@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Literal
 
@@ -144,7 +145,7 @@ class _Cycle(Schedule):
         """The rate between the two turning points around ``position``."""
         between = cosine_between if self.annealing == "cosine" else linear_between
         turns = self._turns()
-        for (start, low), (end, high) in zip(turns, turns[1:], strict=False):
+        for (start, low), (end, high) in itertools.pairwise(turns):
             if position <= end:
                 share = (position - start) / (end - start) if end > start else 1.0
                 return between(low, high, share)
@@ -172,8 +173,8 @@ class OneCycle(_Cycle):
     using large learning rates", section 2.
 
     >>> from chainrule import optim
-    >>> optim.OneCycle(1.0, 10).values(0, 10).round(3)
-    array([0.04 , 0.52 , 1.   , 0.95 , 0.812, 0.611, 0.389, 0.188, 0.05 , 0.   ])
+    >>> optim.OneCycle(1.0, 10).values(0, 5).round(3)
+    array([0.04 , 0.52 , 1.   , 0.95 , 0.812])
     """
 
     def __init__(

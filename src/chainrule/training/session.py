@@ -182,7 +182,7 @@ def _check_choices(
 def _take_in(trainer: Any, train: Any, validation: Any) -> tuple[Samples, Samples | None]:
     """Both data sets through the doors, and a warning if they overlap."""
     raw = doors.as_samples(train, "training")
-    prepared = trainer.prepare(raw, weigh=True)
+    prepared = trainer.prepare_training(raw)
     if validation is None:
         return prepared, None
     raw_validation = doors.as_samples(validation, "validation")

@@ -287,6 +287,10 @@ class Trainer:
             samples = doors.with_class_weights(samples, self.class_weight)
         return doors.to_model_dtype(samples, self.dtype)
 
+    def prepare_training(self, data: Any) -> doors.Samples:
+        """Training data as steps see it: checked, cast, class weights folded in."""
+        return self.prepare(doors.as_samples(data, "training"), weigh=True)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Floating type of the model's first parameter."""

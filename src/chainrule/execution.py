@@ -41,7 +41,7 @@ def evaluate(arrays: Iterable[Value]) -> None:
             node = order.pop()
             if node.op is None:
                 raise _traced(pending, node)
-            operands = [x.node.values[x.index].data for x in node.inputs]  # type: ignore[index]
+            operands = [x.node.values[x.index].data for x in node.inputs]
             results = run_op(node, operands)
             node.values = tuple(Buffer(np.asarray(result)) for result in results)
             if not node.tracked:

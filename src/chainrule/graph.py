@@ -111,13 +111,13 @@ class Node:
 
 
 def topological(
-    outputs: Iterable[Value], enter: Callable[[Node], bool] = lambda node: True
+    outputs: Iterable[Value], enter: Callable[[Node], bool] | None = None
 ) -> list[Node]:
     """All nodes that ``outputs`` depend on, operands before users, each once.
 
     Args:
         outputs: Where to start.
-        enter: Only nodes for which this holds are listed and looked behind.
+        enter: Only nodes for which this holds are listed and looked behind; None: all.
     """
     order: list[Node] = []
     seen: set[Node] = set()
@@ -126,7 +126,7 @@ def topological(
         while stack:
             node, position = stack.pop()
             if position == 0:
-                if node in seen or not enter(node):
+                if node in seen or (enter is not None and not enter(node)):
                     continue
                 seen.add(node)
             inputs = node.inputs
@@ -169,7 +169,7 @@ class Graph:
         Args:
             values: One array an input.
         """
-        return hooks.evaluate(self, values)  # type: ignore[no-any-return]
+        return hooks.evaluate(self, values)
 
     def apply(self, arguments: Sequence[Value]) -> list[Value]:
         """Record the nodes again with ``arguments`` in place of the inputs."""

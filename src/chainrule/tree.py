@@ -130,7 +130,7 @@ def _static(x: Any) -> Hashable:
         hash(x)
     except TypeError:
         return id(x)
-    return x  # type: ignore[no-any-return]
+    return x
 
 
 def unflatten(structure: Structure, values: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Arguments of transforms: which leaves are differentiated, and how they are swapped for aliases."""
+"""Arguments of transforms: which leaves are differentiated, and their swap for aliases."""
 
 from __future__ import annotations
 

@@ -23,15 +23,20 @@ def place(x: Array) -> Place:
     return x.node, x.index
 
 
-def active_nodes(outputs: Sequence[Array], wrt: Sequence[Array]) -> list[Node]:
-    """The nodes on a path from ``wrt`` to ``outputs``, operands before users."""
-    sources = {x.node for x in wrt}
-    active: set[Node] = set()
+def active_nodes(outputs: Sequence[Array], wrt: Sequence[Array]) -> list[tuple[Node, list[int]]]:
+    """The nodes on a path from ``wrt`` to ``outputs``, operands before users.
+
+    Each comes with the positions of those operands that are on such a path, too, and floating.
+    """
+    active = {x.node for x in wrt}
     order = []
     for node in topological(outputs):
-        if node in sources or any(x.node in active for x in node.inputs):
+        positions = [
+            i for i, x in enumerate(node.inputs) if x.node in active and dtypes.is_floating(x.dtype)
+        ]
+        if positions:
             active.add(node)
-            order.append(node)
+            order.append((node, positions))
     return order
 
 
@@ -48,25 +53,18 @@ def pull_back(
     Returns:
         One cotangent for each of ``wrt``; None where no path leads there.
     """
-    order = active_nodes(outputs, wrt)
-    active = set(order)
     received: dict[Place, Array] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        if output.node in active:
-            _accumulate(received, place(output), cotangent)
-    wanted = {place(x) for x in wrt}
-    for node in reversed(order):
-        parts = [received.get((node, i)) for i in range(len(node.specs))]
-        if node.op is None or all(part is None for part in parts):
+        _accumulate(received, place(output), cotangent)
+    for node, positions in reversed(active_nodes(outputs, wrt)):
+        arrived = [received.get((node, i)) for i in range(len(node.specs))]
+        if all(part is None for part in arrived):
             continue
-        if not any(x.node in active for x in node.inputs):
-            continue
-        for x, part in zip(node.inputs, _apply_rule(node, parts), strict=True):
-            if part is not None and x.node in active and dtypes.is_floating(x.dtype):
-                _accumulate(received, place(x), part)
-        for i in range(len(node.specs)):
-            if (node, i) not in wanted:
-                received.pop((node, i), None)
+        sent = _apply_rule(node, arrived)
+        for i in positions:
+            part = sent[i]
+            if part is not None:
+                _accumulate(received, place(node.inputs[i]), part)
     return [received.get(place(x)) for x in wrt]
 
 
@@ -118,6 +116,8 @@ def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:
     """
     wanted = [wrt] if isinstance(wrt, Array) else list(wrt)
     require_scalar(loss)
+    for x in wanted:
+        _require_variable(x)
     results = pull_back([loss], [ops.ones_like(loss)], wanted)
     for x, result in zip(wanted, results, strict=True):
         if result is None:
@@ -138,6 +138,18 @@ def require_scalar(loss: Array) -> None:
             expected="a scalar of a floating type",
             got=f"{loss.dtype} of shape {loss.shape}",
             fix="reduce the loss: loss.mean() or loss.sum(); for all rows at once see cr.jacobian",
+            where=str(here()),
+        )
+
+
+def _require_variable(x: Array) -> None:
+    """Whether a plain value can be differentiated must not depend on who looked at it before."""
+    if not isinstance(x, Array) or not x.node.tracked:
+        label = f" of shape {x.shape}" if isinstance(x, Array) else ""
+        raise GradientError(
+            f"gradients were asked of a plain {type(x).__name__}{label}, not of a variable",
+            expected="a cr.variable, or a value computed from one",
+            fix="w = cr.variable(w) before the loss is computed, or cr.grad(function)(w)",
             where=str(here()),
         )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chainrule import ops
 from chainrule.array import Array, placeholder
-from chainrule.autodiff.reverse import pull_back
+from chainrule.autodiff.reverse import Place, place, pull_back
 from chainrule.graph import Graph, Node, topological
 from chainrule.ops import dtypes
 from chainrule.ops.hooks import hooks
@@ -36,28 +36,31 @@ def differentiate(graph: Graph, wrt: Sequence[int]) -> Split:
         wrt: Positions of the inputs to differentiate.
     """
     cotangents, results = _gradient_nodes(graph, wrt)
-    forward = set(topological(graph.outputs)) | {x.node for x in graph.inputs}
-    residuals: dict[tuple[Node, int], Array] = {}
-    for node in topological(results, lambda n: n not in forward):
-        for x in node.inputs:
-            if x.node in forward and not _is_constant(x.node):
-                residuals.setdefault((x.node, x.index), x)
-    for x in results:
-        if x.node in forward and not _is_constant(x.node):
-            residuals.setdefault((x.node, x.index), x)
+    varying = _dependent_on(graph)
+    order = topological(results, lambda node: node not in varying)
+    residuals: dict[Place, Array] = {}
+    for x in [*(x for node in order for x in node.inputs), *results]:
+        if x.node in varying:
+            residuals.setdefault(place(x), x)
     found = list(residuals.values())
-    stand_ins = [placeholder(x.shape, x.dtype) for x in found]
+    stand_ins = [placeholder(x.shape, x.dtype, weak=x.weak) for x in found]
     body = Graph(found, results)
-    body._nodes = topological(results, lambda n: n not in forward)
-    outputs = body.apply(stand_ins)
+    body._nodes = order
     positions = {x.node: i for i, x in enumerate(graph.inputs)}
     return Split(
-        found, [positions.get(x.node) for x in found], Graph([*stand_ins, *cotangents], outputs)
+        residuals=found,
+        residual_inputs=[positions.get(x.node) for x in found],
+        backward=Graph([*stand_ins, *cotangents], body.apply(stand_ins)),
     )
 
 
-def _is_constant(node: Node) -> bool:
-    return node.op is None and node.values is not None
+def _dependent_on(graph: Graph) -> set[Node]:
+    """The graph's nodes whose values follow from its inputs: what else there is, is constant."""
+    varying = {x.node for x in graph.inputs}
+    for node in graph.nodes:
+        if any(x.node in varying for x in node.inputs):
+            varying.add(node)
+    return varying
 
 
 def _gradient_nodes(graph: Graph, wrt: Sequence[int]) -> tuple[list[Array], list[Array]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.array import Array, placeholder
-from chainrule.autodiff.arguments import detach, differentiated, is_module
+from chainrule.autodiff.arguments import Differentiated, detach, differentiated, is_module
 from chainrule.autodiff.reverse import pull_back, require_scalar
 from chainrule.autodiff.vectorize import apply_batched
 from chainrule.errors import ArgumentError, GradientError, ShapeError, TeachingWarning
@@ -60,20 +60,33 @@ def value_and_grad(
             result = function(*called, **keywords)
             loss = result[0] if has_aux else result
             require_scalar(loss)
-            results = []
-            for argument, part in zip((arguments[i] for i in positions), prepared, strict=True):
-                found = pull_back([loss], [ops.ones_like(loss)], part.aliases)
-                if is_module(argument):
-                    _warn_unused(part.names, found)
-                filled = [
-                    ops.zeros_like(x) if g is None else g
-                    for x, g in zip(part.aliases, found, strict=True)
-                ]
-                results.append(unflatten(part.structure, filled))
+            aliases = [alias for part in prepared for alias in part.aliases]
+            found = pull_back([loss], [ops.ones_like(loss)], aliases)
+            parts = _by_argument(found, prepared)
+            for i, part, own in zip(positions, prepared, parts, strict=True):
+                if is_module(arguments[i]):
+                    _warn_unused(part.names, own)
+            results = [_filled(part, own) for part, own in zip(prepared, parts, strict=True)]
             answer = (result, results[0] if isinstance(argnums, int) else tuple(results))
             return detach(answer) if outermost else answer
 
     return with_gradients
+
+
+def _by_argument(
+    found: Sequence[Array | None], prepared: Sequence[Differentiated]
+) -> list[list[Array | None]]:
+    """Deal cotangents of all aliases out to the arguments that they belong to."""
+    remaining = iter(found)
+    return [[next(remaining) for _ in part.aliases] for part in prepared]
+
+
+def _filled(part: Differentiated, found: Sequence[Array | None]) -> Any:
+    """Cotangents in the structure of their argument; zeros where no path led."""
+    values = [
+        ops.zeros_like(x) if g is None else g for x, g in zip(part.aliases, found, strict=True)
+    ]
+    return unflatten(part.structure, values)
 
 
 def _positions(argnums: Argnums, count: int) -> list[int]:
@@ -126,7 +139,7 @@ def grad(
 def vjp(
     function: Callable[..., Any], *primals: Any
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """Run ``function`` and return its result and the map from a cotangent to the inputs' cotangents.
+    """Run ``function``; return its result and the map from its cotangent to those of the inputs.
 
     Args:
         function: Returns Arrays or a container of them.
@@ -146,20 +159,16 @@ def vjp(
         given, given_structure = flatten(cotangent)
         if given_structure != structure:
             raise ArgumentError("the cotangent's structure differs from the result's")
-        cotangents = [
-            _matching(ops.as_value(g.value), y) for g, y in zip(given, outputs, strict=True)
+        pairs = [
+            (y, _matching(ops.as_value(g.value), y))
+            for g, y in zip(given, outputs, strict=True)
+            if dtypes.is_floating(y.dtype)
         ]
         aliases = [alias for part in prepared for alias in part.aliases]
-        found = pull_back(outputs, cotangents, aliases)
-        filled = [
-            ops.zeros_like(x) if g is None else g for x, g in zip(aliases, found, strict=True)
-        ]
-        answer, start = [], 0
-        for part in prepared:
-            stop = start + len(part.aliases)
-            answer.append(unflatten(part.structure, filled[start:stop]))
-            start = stop
-        return detach(tuple(answer)) if outermost else tuple(answer)
+        found = pull_back([y for y, _ in pairs], [g for _, g in pairs], aliases)
+        parts = _by_argument(found, prepared)
+        answer = tuple(_filled(part, own) for part, own in zip(prepared, parts, strict=True))
+        return detach(answer) if outermost else answer
 
     return (detach(result) if outermost else result), pull
 
@@ -271,7 +280,7 @@ def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., An
             if not isinstance(y, Array) or len(prepared[0].aliases) != 1:
                 raise GradientError(
                     "jacobian takes a function from one Array to one Array",
-                    got=f"{len(prepared[0].aliases)} differentiated leaves, result {type(y).__name__}",
+                    got=f"{len(prepared[0].aliases)} Arrays in, {type(y).__name__} out",
                     fix="use cr.vjp or cr.jvp for containers",
                     where=str(here()),
                 )

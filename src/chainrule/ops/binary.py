@@ -13,7 +13,7 @@ from chainrule.ops.hooks import Operand, Value
 from chainrule.ops.operands import as_value, broadcast_operands, promote_operands
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Spec, bind, register
-from chainrule.ops.unary import abs, astype, log, zeros_like
+from chainrule.ops.unary import abs, astype, exp, isfinite, log, log1p, signbit, zeros_like
 
 
 def _where_vjp(g: Value, y: Value, condition: Value, a: Value, b: Value) -> tuple[Any, ...]:
@@ -79,6 +79,15 @@ def _integer_quotient(function: Any) -> Any:
     return evaluate
 
 
+def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Powers; a negative power of an integer is cut off to 0, but for those of 1 and −1."""
+    if x.dtype.kind not in "iu":
+        return np.asarray(np.power(x, y))
+    negative = y < 0
+    whole = np.power(x, np.where(negative, np.negative(y), y))
+    return np.where(negative & (np.abs(x) != 1), x.dtype.type(0), whole)
+
+
 def _shift(function: Any) -> Any:
     """Guard shifts: an amount outside 0 .. bits − 1 is taken as the number of bits."""
 
@@ -114,9 +123,9 @@ DIVIDE = elementwise(
     domain=(0.5, 2.5), formula="{x} / {y}", derivative=("1 / {y}", "−{out} / {y}"),
 )  # fmt: skip
 POWER = elementwise(
-    "power", in_float32(np.power), _power_vjp, arity=2, domain=(0.3, 2.0),
+    "power", in_float32(_power), _power_vjp, arity=2, kind="numeric", domain=(0.3, 2.0),
     formula="{x}^{y}", derivative=("{y}·{x}^({y} − 1)", "{out}·ln({x})"),
-    at_kink="0⁰ has derivative 0; in the exponent 0 for a base ≤ 0",
+    at_kink="0⁰ has derivative 0; in the exponent 0 for a base ≤ 0; 1/n of integers is cut to 0",
 )  # fmt: skip
 MAXIMUM = elementwise(
     "maximum", np.maximum, lambda g, out, x, y: _first_wins(g, g, x >= y), arity=2,
@@ -204,13 +213,23 @@ def divide(x: Operand, y: Operand, /) -> Value:
 
 
 def pow(x: Operand, y: Operand, /) -> Value:
-    """X to the power y; small whole Python exponents become products."""
-    if isinstance(y, int | float) and y in (1, 2, 3):
-        value = as_value(x)
-        return {1: lambda: value, 2: lambda: value * value, 3: lambda: value * value * value}[
-            int(y)
-        ]()
-    return _binary(POWER, x, y, floating=True)
+    """X to the power y; small whole Python exponents become products.
+
+    Raises:
+        DtypeError: An integer array to a negative Python int: the result is no integer.
+    """
+    value = as_value(x)
+    if type(y) is int or (type(y) is float and dtypes.is_floating(value.dtype)):
+        if y in (1, 2, 3):
+            return value if y == 1 else value * pow(value, int(y) - 1)
+        if y < 0 and dtypes.is_integer(value.dtype):
+            raise DtypeError(
+                "integers to a negative power are no integers",
+                got=f"{value.dtype} ** {y}",
+                fix="cast first: cr.astype(x, cr.float32) ** n, or write x ** -1.0",
+                where=str(here()),
+            )
+    return _binary(POWER, x, y)
 
 
 power = pow
@@ -258,15 +277,17 @@ def hypot(x: Operand, y: Operand, /) -> Value:
 
 
 def copysign(x: Operand, y: Operand, /) -> Value:
-    """|x| with the sign of y (that of +0.0 where y is zero)."""
+    """|x| with the sign of y, that of −0.0 included."""
     a, b = broadcast_operands(promote_operands(x, y, floating=True))
-    return where(b < 0, -abs(a), abs(a))
+    return where(signbit(b), -abs(a), abs(a))
 
 
 def logaddexp(x: Operand, y: Operand, /) -> Value:
     """ln(exp(x) + exp(y)), without overflow."""
     a, b = broadcast_operands(promote_operands(x, y, floating=True))
-    return maximum(a, b) + bind("log1p", bind("exp", -abs(a - b)))
+    # equal infinities have no difference; elsewhere the derivative at a tie is ½ for each
+    apart = where((a == b) & ~isfinite(a), 0.0, b - a)
+    return where(apart > 0, b, a) + log1p(exp(where(apart > 0, -apart, apart)))
 
 
 def equal(x: Operand, y: Operand, /) -> Value:

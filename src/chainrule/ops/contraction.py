@@ -166,7 +166,8 @@ def matmul(x: Operand, y: Operand, /) -> Value:
     inner_b = 0 if rank_b == 1 else rank_b - 2
     if a.shape[-1] != b.shape[inner_b]:
         raise ShapeError(
-            f"matmul: inner sizes differ: {a.shape} @ {b.shape}: {a.shape[-1]} != {b.shape[inner_b]}",
+            f"matmul: inner sizes differ in {a.shape} @ {b.shape}: "
+            f"{a.shape[-1]} != {b.shape[inner_b]}",
             expected="a: (..., n, k), b: (..., k, m)",
             got=f"k = {a.shape[-1]} and k = {b.shape[inner_b]}",
             fix="transpose one of them (x.T), or check the sizes of the layers on both sides",

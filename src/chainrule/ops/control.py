@@ -23,13 +23,17 @@ from chainrule.ops.unary import zeros_like
 # body: carries, slices, constants → new carries, one slice of each result
 
 
-def _scan_infer(*inputs: Value, body: Subgraph, n_carry: int, n_xs: int, length: int, reverse: bool) -> tuple[Spec, ...]:  # fmt: skip
+def _scan_infer(
+    *inputs: Value, body: Subgraph, n_carry: int, n_xs: int, length: int, reverse: bool
+) -> tuple[Spec, ...]:
     carries = [(x.shape, x.dtype) for x in body.outputs[:n_carry]]
     slices = [((length, *y.shape), y.dtype) for y in body.outputs[n_carry:]]
     return (*carries, *slices)
 
 
-def _scan_evaluate(*inputs: np.ndarray, body: Subgraph, n_carry: int, n_xs: int, length: int, reverse: bool) -> tuple[np.ndarray, ...]:  # fmt: skip
+def _scan_evaluate(
+    *inputs: np.ndarray, body: Subgraph, n_carry: int, n_xs: int, length: int, reverse: bool
+) -> tuple[np.ndarray, ...]:
     carry = list(inputs[:n_carry])
     xs, constants = inputs[n_carry : n_carry + n_xs], inputs[n_carry + n_xs :]
     results = [np.empty((length, *y.shape), y.dtype) for y in body.outputs[n_carry:]]
@@ -135,11 +139,9 @@ def scan_graph(
     function: Any, carry: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value],
     length: int, reverse: bool,
 ) -> list[Value]:  # fmt: skip
-    """Trace ``function(*carries, *slices, *constants)`` and bind its scan; unused xs are dropped."""
+    """Trace ``function(*carries, *slices, *constants)`` and bind its scan; unused xs drop out."""
     slices = [(x.shape[1:], x.dtype) for x in xs]
-    body = hooks.trace(
-        function, [*((c.shape, c.dtype) for c in carry), *slices, *((c.shape, c.dtype) for c in constants)]
-    )  # fmt: skip
+    body = hooks.trace(function, [*carry, *slices, *constants])
     n_carry = len(carry)
     caught = list(getattr(body, "captured", ()))
     used = hooks.needed_inputs(body.outputs, body.inputs)

@@ -17,6 +17,36 @@ Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
 
 
+def _require_ranks(x: Value, w: Value) -> None:
+    if len(x.shape) != len(w.shape) or not 3 <= len(x.shape) <= 5:
+        raise ShapeError(
+            "convolution: the ranks of input and weight do not fit",
+            expected="input (batch, channels, *spatial), weight (out, channels / groups, *kernel), "
+            "one to three spatial axes",
+            got=f"{x.shape} and {w.shape}",
+            fix="a single image needs a batch axis: x[None]",
+            where=str(here()),
+        )
+
+
+def require_fit(
+    op: str, spatial: Shape, window: Shape, padding: Pads, spread: Sizes, dilation: Sizes
+) -> None:
+    """Raise ShapeError if a window is larger than the padded input."""
+    for axis, (n, k, (low, high), s, d) in enumerate(
+        zip(spatial, window, padding, spread, dilation, strict=True)
+    ):
+        room = spread_size(n, s) + low + high
+        if spread_size(k, d) > room:
+            raise ShapeError(
+                f"{op}: the window is larger than the input in spatial axis {axis}",
+                expected=f"at most {room} places",
+                got=f"a window over {spread_size(k, d)}",
+                fix='pad the input (padding="same"), or use a smaller kernel or fewer poolings',
+                where=str(here()),
+            )
+
+
 def _infer(
     x: Value,
     w: Value,
@@ -27,16 +57,10 @@ def _infer(
     kernel_dilation: Sizes,
     groups: int,
 ) -> Spec:
-    if len(x.shape) != len(w.shape) or len(x.shape) < 3:
+    _require_ranks(x, w)
+    if groups < 1 or x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
         raise ShapeError(
-            "convolution: the ranks of input and weight do not fit",
-            expected="input (batch, channels, *spatial), weight (out, channels / groups, *kernel)",
-            got=f"{x.shape} and {w.shape}",
-            where=str(here()),
-        )
-    if x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
-        raise ShapeError(
-            f"convolution: {x.shape[1]} input channels do not fit weight {w.shape}, {groups} groups",
+            f"convolution: {x.shape[1]} channels do not fit weight {w.shape} in {groups} groups",
             expected=f"{groups * w.shape[1]} input channels, out channels divisible by {groups}",
             got=f"{x.shape[1]} input and {w.shape[0]} out channels",
             where=str(here()),
@@ -203,7 +227,7 @@ def resolve_padding(
             got=repr(padding),
             where=str(here()),
         )
-    return tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in entries)  # type: ignore[index]
+    return tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in entries)
 
 
 def convolution(
@@ -230,14 +254,20 @@ def convolution(
 
     Returns:
         (batch, out_channels, *output spatial).
+
+    Raises:
+        ShapeError: Ranks or channels do not fit, or the kernel is larger than the padded input.
     """
     a, w = promote_operands(x, weight)
     require_floating(a, "convolution")
+    _require_ranks(a, w)
     count = len(a.shape) - 2
     strides = per_axis(stride, count, "stride")
     dilations = per_axis(dilation, count, "dilation")
     pads = resolve_padding(padding, a.shape[2:], w.shape[2:], strides, dilations)
+    spread = per_axis(input_dilation, count, "input_dilation")
+    require_fit("convolution", a.shape[2:], w.shape[2:], pads, spread, dilations)
     return bind(
         CONVOLUTION, a, w, stride=strides, padding=pads, kernel_dilation=dilations,
-        input_dilation=per_axis(input_dilation, count, "input_dilation"), groups=groups,
+        input_dilation=spread, groups=groups,
     )  # fmt: skip

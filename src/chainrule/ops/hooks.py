@@ -48,7 +48,7 @@ class Hooks:
     differentiate: Callable[..., Any] = staticmethod(_missing)
     pullback: Callable[..., Any] = staticmethod(_missing)
     batch: Callable[..., Any] = staticmethod(_missing)
-    array_type: type = type(None)
+    array_type: type[Any] = type(None)
 
 
 hooks = Hooks()

@@ -18,6 +18,7 @@ from chainrule.ops.operands import (
     normalize_axes,
     normalize_axis,
     promote_operands,
+    scalar,
 )
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Shape, bind, register
@@ -62,11 +63,12 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
 def reshape(x: Operand, /, shape: int | Sequence[int]) -> Value:
     """The same elements in row-major order in another shape; one size may be −1."""
     value = as_value(x)
-    target = [int(n) for n in ((shape,) if isinstance(shape, int) else shape)]
-    if -1 in target:
+    target = [int(n) for n in ((shape,) if isinstance(shape, int | np.integer) else shape)]
+    if min(target, default=0) < 0:
         known = math.prod(n for n in target if n != -1)
         count = math.prod(value.shape)
-        if target.count(-1) > 1 or (known == 0 and count) or (known and count % known):
+        wrong = min(target) < -1 or target.count(-1) > 1
+        if wrong or (known == 0 and count) or (known and count % known):
             raise ShapeError(
                 f"reshape: {value.shape} with {count} elements does not fit {tuple(target)}",
                 expected="one size −1, the others dividing the number of elements",
@@ -111,12 +113,12 @@ def broadcast_arrays(*arrays: Operand) -> list[Value]:
     return [broadcast_to(v, shape) for v in values]
 
 
-def expand_dims(x: Operand, /, *, axis: int | Sequence[int] = 0) -> Value:
+def expand_dims(x: Operand, /, *, axis: int | tuple[int, ...] = 0) -> Value:
     """New axes of size 1 at the positions ``axis`` of the result."""
     value = as_value(x)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    rank = len(value.shape) + len(axes)
-    places = {normalize_axis(a, rank) for a in axes}
+    count = 1 if isinstance(axis, int) else len(axis)
+    rank = len(value.shape) + count
+    places = normalize_axes(axis, rank)
     sizes = iter(value.shape)
     return reshape(value, tuple(1 if a in places else next(sizes) for a in range(rank)))
 
@@ -236,8 +238,11 @@ def pad(x: Operand, widths: Any, /, *, value: float = 0.0) -> Value:
 
 def full(shape: int | Sequence[int], fill_value: Operand, *, dtype: Any = None) -> Value:
     """An array of ``shape`` in which every element is ``fill_value``."""
-    scalar = as_value(fill_value, None if dtype is None else dtypes.as_dtype(dtype))
-    return broadcast_to(scalar, as_shape(shape))
+    target = as_shape(shape)
+    kind = None if dtype is None else dtypes.as_dtype(dtype)
+    if target and kind is not None and type(fill_value) in (bool, int, float):
+        return bind("broadcast_to", scalar(fill_value, kind), shape=target)
+    return broadcast_to(as_value(fill_value, kind), target)
 
 
 def zeros(shape: int | Sequence[int], *, dtype: Any = dtypes.default_float) -> Value:
@@ -309,6 +314,13 @@ def eye(
 def _band(x: Operand, k: int, lower: bool) -> Value:
     value = as_value(x)
     rank = len(value.shape)
+    if rank < 2:
+        raise ShapeError(
+            "tril and triu take matrices",
+            expected="at least two axes",
+            got=str(value.shape),
+            where=str(here()),
+        )
     rows = bind("iota", shape=value.shape, axis=rank - 2, dtype=dtypes.int64)
     columns = bind("iota", shape=value.shape, axis=rank - 1, dtype=dtypes.int64)
     inside = columns - rows <= k if lower else columns - rows >= k

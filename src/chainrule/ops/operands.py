@@ -115,7 +115,7 @@ def promote_operands(*operands: Operand, floating: bool = False) -> list[Value]:
     array_type = hooks.array_type
     shared: Dtype | None = None
     for x in operands:
-        if not isinstance(x, array_type) or x.weak or x.dtype is not (shared or x.dtype):
+        if not isinstance(x, array_type) or x.dtype is not (shared or x.dtype):
             break
         shared = x.dtype
     else:  # the common case: Arrays of one dtype
@@ -127,7 +127,7 @@ def promote_operands(*operands: Operand, floating: bool = False) -> list[Value]:
     promoted = []
     for x in operands:
         if type(x) in _SCALAR_DTYPES:
-            # a Python scalar keeps scalar arithmetic weak: 1 − rate takes the dtype of what it meets
+            # scalar arithmetic stays weak: 1 − rate takes the dtype of what it meets
             x = scalar(x, common, weak=True)
         elif not isinstance(x, array_type):
             x = as_value(x, common)
@@ -224,7 +224,7 @@ def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, 
     """Turn ``axis`` (None: all) into a sorted tuple of distinct positions."""
     if axis is None:
         return tuple(range(rank))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     positions = tuple(sorted(normalize_axis(a, rank) for a in axes))
     if len(set(positions)) != len(positions):
         raise ShapeError(f"axis {axes} names an axis twice", where=str(here()))

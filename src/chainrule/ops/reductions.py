@@ -14,6 +14,7 @@ from chainrule.ops import dtypes
 from chainrule.ops.binary import equal, where
 from chainrule.ops.dtypes import Dtype
 from chainrule.ops.hooks import Operand, Value
+from chainrule.ops.kernels.accumulation import accumulator
 from chainrule.ops.operands import as_value, normalize_axes, normalize_axis
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Shape, Spec, bind, register
@@ -47,15 +48,8 @@ def _batch(name: str) -> Callable[..., Value]:
     return batch
 
 
-def _accumulate(x: np.ndarray) -> np.ndarray:
-    """16-bit floats are summed in float32."""
-    return x.astype(np.float32) if x.dtype in (dtypes.float16, dtypes.bfloat16) else x
-
-
 def _sum(x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(np.sum(_accumulate(x), axis=axes, dtype=_accumulate(x[:0]).dtype)).astype(
-        x.dtype
-    )
+    return np.asarray(np.sum(x, axis=axes, dtype=accumulator(x.dtype))).astype(x.dtype)
 
 
 SUM = register(
@@ -75,9 +69,7 @@ SUM = register(
 
 
 def _prod(x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(np.prod(_accumulate(x), axis=axes, dtype=_accumulate(x[:0]).dtype)).astype(
-        x.dtype
-    )
+    return np.asarray(np.prod(x, axis=axes, dtype=accumulator(x.dtype))).astype(x.dtype)
 
 
 def _prod_vjp(g: Value, y: Value, x: Value, *, axes: tuple[int, ...]) -> tuple[Value]:
@@ -215,8 +207,7 @@ ARGMIN = _position("argmin", np.argmin)
 
 
 def _cumsum(x: np.ndarray, *, axis: int) -> np.ndarray:
-    wide = _accumulate(x)
-    return np.cumsum(wide, axis=axis, dtype=wide.dtype).astype(x.dtype)
+    return np.cumsum(x, axis=axis, dtype=accumulator(x.dtype)).astype(x.dtype)
 
 
 def _cumsum_vjp(g: Value, y: Value, x: Value, *, axis: int) -> tuple[Value]:
@@ -250,7 +241,7 @@ def _reduce(op: Op, x: Operand, axis: Any, keepdims: bool, dtype: Dtype | None =
     return bind("reshape", result, shape=_kept(value.shape, axes)) if keepdims else result
 
 
-def _sum_dtype(x: Value, dtype: Any) -> Dtype:
+def accumulated_dtype(x: Value, dtype: Any) -> Dtype:
     """Bool and small integers are summed as int64 (uint64), by the array API's rule."""
     if dtype is not None:
         return dtypes.as_dtype(dtype)
@@ -262,13 +253,13 @@ def _sum_dtype(x: Value, dtype: Any) -> Dtype:
 def sum(x: Operand, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Sum over ``axis`` (None: all); 16-bit floats accumulate in float32."""
     value = as_value(x)
-    return _reduce(SUM, value, axis, keepdims, _sum_dtype(value, dtype))
+    return _reduce(SUM, value, axis, keepdims, accumulated_dtype(value, dtype))
 
 
 def prod(x: Operand, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Product over ``axis`` (None: all)."""
     value = as_value(x)
-    return _reduce(PROD, value, axis, keepdims, _sum_dtype(value, dtype))
+    return _reduce(PROD, value, axis, keepdims, accumulated_dtype(value, dtype))
 
 
 def max(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
@@ -313,6 +304,19 @@ def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) ->
     return _index(ARGMIN, x, axis, keepdims)
 
 
+def running_axis(axis: int | None, x: Value, op: str) -> int:
+    """The axis of a running sum or product, which may be left out for one dimension."""
+    rank = len(x.shape)
+    if axis is None and rank != 1:
+        raise ShapeError(
+            f"{op} needs an axis unless the array has one dimension",
+            got=str(x.shape),
+            fix="pass axis=-1",
+            where=str(here()),
+        )
+    return normalize_axis(axis or 0, rank)
+
+
 def cumulative_sum(
     x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:
@@ -323,15 +327,8 @@ def cumulative_sum(
     """
     value = as_value(x)
     rank = len(value.shape)
-    if axis is None and rank != 1:
-        raise ShapeError(
-            "cumulative_sum needs an axis for an array of several dimensions",
-            got=str(value.shape),
-            fix="pass axis=-1",
-            where=str(here()),
-        )
-    position = normalize_axis(axis or 0, rank)
-    value = as_value(value, _sum_dtype(value, dtype))
+    position = running_axis(axis, value, "cumulative_sum")
+    value = as_value(value, accumulated_dtype(value, dtype))
     result = bind(CUMSUM, value, axis=position)
     if not include_initial:
         return result

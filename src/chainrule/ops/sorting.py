@@ -18,6 +18,9 @@ from chainrule.ops.unary import astype
 
 
 def _argsort(x: np.ndarray, *, axis: int, descending: bool) -> np.ndarray:
+    if dtypes.is_floating(x.dtype):  # NaN is last either way
+        keys = x.astype(np.float32) if x.dtype.itemsize == 2 else x
+        return np.argsort(-keys if descending else keys, axis=axis, kind="stable").astype(np.int64)
     if not descending:
         return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
     # stable and descending: sort the reversed array ascending, then read it backwards

@@ -10,6 +10,7 @@ from chainrule.ops.binary import where
 from chainrule.ops.hooks import Operand, Value
 from chainrule.ops.manipulation import concat, full
 from chainrule.ops.operands import as_value, normalize_axes, normalize_axis
+from chainrule.ops.reductions import accumulated_dtype, running_axis
 from chainrule.ops.reductions import max as maximum_of
 from chainrule.ops.reductions import sum as sum_of
 from chainrule.ops.unary import exp, log, sqrt, stop_gradient
@@ -76,8 +77,9 @@ def cumulative_prod(
     x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:
     """Running product along ``axis``; one dimension needs no ``axis``."""
-    value = as_value(x, None if dtype is None else dtypes.as_dtype(dtype))
-    position = normalize_axis(axis or 0, len(value.shape))
+    value = as_value(x)
+    value = as_value(value, accumulated_dtype(value, dtype))
+    position = running_axis(axis, value, "cumulative_prod")
     before = (slice(None),) * position
     length = value.shape[position]
     step = 1

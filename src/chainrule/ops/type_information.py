@@ -28,7 +28,7 @@ def _dtype_of(x: Any) -> Dtype:
 
 def finfo(x: Any, /) -> Any:
     """Limits of a floating type: ``bits``, ``eps``, ``max``, ``min``, ``smallest_normal``."""
-    return ml_dtypes.finfo(_dtype_of(x))
+    return ml_dtypes.finfo(_dtype_of(x))  # type: ignore[no-untyped-call]
 
 
 def iinfo(x: Any, /) -> Any:
@@ -60,8 +60,10 @@ def result_type(*operands: Any) -> Dtype:
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
-    """True if promotion leads from one type to the other without loss."""
+    """True if promotion leads from one type to the other without loss: not from int to float."""
     source, target = _dtype_of(from_), as_dtype(to)
+    if dtypes.is_integer(source) and dtypes.is_floating(target):
+        return False
     try:
         return dtypes.promote(source, target) == target
     except TypeError:

@@ -382,8 +382,11 @@ def isinf(x: Operand, /) -> Value:
 
 
 def signbit(x: Operand, /) -> Value:
-    """True where x is below zero (−0.0 counts as zero)."""
-    return as_value(x) < 0
+    """True where x is below zero or −0.0 (whose reciprocal is −∞)."""
+    value = as_value(x)
+    if not dtypes.is_floating(value.dtype):
+        return value < 0
+    return (value < 0) | ((value == 0) & (1 / value < 0))
 
 
 def identity(x: Operand, /) -> Value:

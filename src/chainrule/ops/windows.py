@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import ShapeError
 from chainrule.ops import dtypes
-from chainrule.ops.convolution import Pads, Sizes, per_axis, resolve_padding
+from chainrule.ops.convolution import Pads, Sizes, per_axis, require_fit, resolve_padding
 from chainrule.ops.hooks import Operand, Value
 from chainrule.ops.kernels.geometry import output_sizes
 from chainrule.ops.kernels.windows import extract_windows, fold_windows
+from chainrule.ops.manipulation import ones_like
 from chainrule.ops.operands import as_value
+from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Spec, bind, register
 from chainrule.ops.reductions import max as max_over
 from chainrule.ops.reductions import sum as sum_over
@@ -47,7 +50,10 @@ WINDOWS = register(
         cases=(
             Case(
                 ((2, 5),),
-                {"window": (3,), "stride": (1,), "padding": ((1, 1),), "dilation": (1,), "fill": 0.0},
+                {
+                    "window": (3,), "stride": (1,), "padding": ((1, 1),), "dilation": (1,),
+                    "fill": 0.0,
+                },
             ),
             Case(
                 ((2, 5, 6),),
@@ -120,8 +126,15 @@ def sliding_windows(
     sizes = per_axis(window, count, "window")
     strides = sizes if stride is None else per_axis(stride, count, "stride")
     dilations = per_axis(dilation, count, "dilation")
+    if count > len(value.shape):
+        raise ShapeError(
+            f"a window over {count} axes does not fit an array of {len(value.shape)}",
+            got=str(value.shape),
+            where=str(here()),
+        )
     spatial = value.shape[len(value.shape) - count :]
     pads = resolve_padding(padding, spatial, sizes, strides, dilations)
+    require_fit("sliding_windows", spatial, sizes, pads, (1,) * count, dilations)
     return bind(
         WINDOWS, value, window=sizes, stride=strides, padding=pads, dilation=dilations,
         fill=float(fill),
@@ -154,5 +167,5 @@ def average_pool(
     total = sum_over(windows, axis=axes)
     if count_padding:
         return total * (1.0 / math.prod(windows.shape[a] for a in axes))
-    ones = sliding_windows(value * 0 + 1, window, **geometry)
+    ones = sliding_windows(ones_like(value), window, **geometry)
     return total / sum_over(ones, axis=axes)

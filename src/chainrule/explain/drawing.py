@@ -14,7 +14,7 @@ from chainrule.explain.model import Edge, Lecture, Step
 
 _CHARACTER = 7.6  # pixels of a letter at 13 px, generous
 _HEIGHT = 42
-_ROW = 70
+_ROW = 76
 _GAP = 104  # between columns, more where many arrows pass
 _MARGIN = 16
 
@@ -140,7 +140,7 @@ def _lay_out(lecture: Lecture) -> dict[str, Box]:
         for row, name in enumerate(names):
             boxes[name].x, boxes[name].y = x + width / 2, top + row * _ROW
         passing = sum(a.source in names for a in arrows_of(lecture))
-        x += width + _GAP + 14 * min(max(passing - 3, 0), 9)
+        x += width + _GAP + 18 * min(max(passing - 3, 0), 9)
     return boxes
 
 
@@ -226,7 +226,7 @@ def _labels(
     points: Points,
     placed: list[tuple[float, float, float]],
 ) -> str:
-    """Value above the arrow, gradient below it; drawn after all arrows so that none crosses them."""
+    """Value above the arrow, gradient below it; drawn last so that no arrow crosses them."""
     above = _short(boxes[arrow.source].step)
     below = _number_or_shape(arrow.edge.leaving) if arrow.edge is not None else ""
     x, y = _free_spot(points, 6.4 * max(len(above), len(below)), placed)
@@ -243,7 +243,7 @@ def _free_spot(
 ) -> tuple[float, float]:
     """A place on the curve where the labels cover no others, near its beginning if there is one."""
     best = (-1.0, 0.0, 0.0)
-    for t in (0.4, 0.5, 0.32, 0.6, 0.26, 0.68, 0.2, 0.74, 0.8):
+    for t in (0.4, 0.5, 0.32, 0.6, 0.26, 0.66, 0.71, 0.2, 0.76, 0.81, 0.86):
         x, y = _on_curve(points, t)
         room = min(
             (max(abs(x - px) - (width + pw) / 2, abs(y - py) - 26) for px, py, pw in placed),

@@ -441,6 +441,12 @@ def _simplify_sum(expression: Expr) -> Expr:
         key = (tuple(above), tuple(below))
         terms[key] = terms.get(key, 0.0) + front
     parts = [_product(c, list(above), list(below)) for (above, below), c in terms.items() if c]
-    if not parts:
-        return ZERO
-    return parts[0] if len(parts) == 1 else Expr("add", tuple(parts))
+    if len(parts) < 2:
+        return parts[0] if parts else ZERO
+    return Expr("add", tuple(_signed(part) for part in parts))
+
+
+def _signed(part: Expr) -> Expr:
+    """A negative number as the sign and the number, so that a sum subtracts it."""
+    negative = part.kind == "num" and part.value < 0
+    return Expr("neg", (num(-part.value),)) if negative else part

@@ -180,7 +180,7 @@ def _by_template(
     if op.family in ("elementwise", "composite"):
         return Expr("mul", (g, filled))
     text = fill(parse(template), {**_filling(record, operands), "out": out})
-    return Expr("words", (g, text), "\x00 times (\x00)")
+    return Expr("words", (g, text), "\x00 times \x00")
 
 
 def _bare_symbols(parsed: Expr) -> set[str]:

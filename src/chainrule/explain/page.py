@@ -89,7 +89,7 @@ def _section(lecture: Lecture, slide: Slide) -> str:
     lit = " ".join(str(edges[pair]) for pair in slide.arrows)
     return (
         f'<section data-kind="{slide.kind}" data-nodes="{nodes}" data-edges="{lit}">\n'
-        f'<h2><span class="kind">{slide.kind}</span> {_maths(slide.heading)}</h2>\n'
+        f'<h2><span class="kind">{slide.kind}</span> <span>{_maths(slide.heading)}</span></h2>\n'
         f"{slide.body}\n</section>"
     )
 

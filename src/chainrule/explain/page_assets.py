@@ -6,6 +6,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --paper: #14171b; --soft: #1e2329;
   --line: #3a424c; --value: #7cc4f5; --gradient: #ffae7a; --mark: #8a6d00; --ok: #7cc4f5;
   --bad: #ffae7a; } }
+html { color-scheme: light dark; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; color: var(--ink);
   background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
@@ -15,7 +16,7 @@ h2 { font-size: 1.1rem; margin: 0 0 .5rem; display: flex; gap: .6rem; align-item
 .note, figcaption, .keys { font-size: .85rem; opacity: .85; }
 figure { margin: 1rem 0 .5rem; }
 .scroll { overflow-x: auto; max-width: 100%; }
-figure .scroll { border: 1px solid var(--line); border-radius: 8px; max-height: 62vh;
+figure .scroll { border: 1px solid var(--line); border-radius: 8px; max-height: 52vh;
   overflow: auto; }
 figure svg { display: block; margin: auto; }
 .v { color: var(--value); } .g { color: var(--gradient); font-style: italic; }

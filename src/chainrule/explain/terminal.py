@@ -95,7 +95,10 @@ class _Writer:
                 if line:
                     table.add_row("", Text(f"{pad} = {line}"), "")
             if not step.is_scalar:
-                table.add_row("", Text(f"{pad} = {wording.value_text(step.value)}"), "")
+                room = self.console.width - len(pad) - 26
+                lines = _wrap(wording.value_text(step.value), room, room)
+                text = f"{pad} = " + f"\n{pad}   ".join(lines)
+                table.add_row("", Text(text), "")
         self.console.print(Padding(table, (0, 0, 0, 1)))
 
     def backward(self) -> None:

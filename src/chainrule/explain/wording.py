@@ -197,16 +197,18 @@ def update_text(lecture: Lecture, chain: Chain) -> str:
 def savings_text(lecture: Lecture) -> str:
     """How many multiplications sharing saves."""
     savings = lecture.savings
-    unit = "multiplications" if savings.scalar else "multiplications by a local derivative"
+    unit = _count(savings.naive, "multiplication")
+    if not savings.scalar:
+        unit += " by a local derivative"
     n_products = sum(chain.n_paths for chain in lecture.chains)
     one = len(lecture.chains) == 1
     what = "the derivative is" if one else f"the {len(lecture.chains)} derivatives are"
     text = (
         f"Written out, {what} "
-        f"{_count(n_products, 'product')} and {'takes' if one else 'take'} {savings.naive} {unit}. "
+        f"{_count(n_products, 'product')} and {'takes' if one else 'take'} {unit}. "
         f"Backpropagation computes each gradient once and hands it on: {savings.backward}"
     )
-    return f"{text}, {savings.saved} fewer." if savings.saved > 0 else f"{text}; nothing is shared."
+    return f"{text}, {savings.saved} fewer." if savings.saved > 0 else f"{text}, no fewer."
 
 
 def shared_text(lecture: Lecture, part: Shared) -> str:

@@ -5,7 +5,7 @@ from chainrule.data.idx import read_idx, write_idx
 from chainrule.data.mnist import mnist
 from chainrule.data.order import batches, epoch_order
 from chainrule.data.preprocessing import Standardizer, one_hot, scale_images
-from chainrule.data.splits import holdout
+from chainrule.data.splits import holdout, stratified_split
 from chainrule.data.toys import circles, spirals, two_moons, xor
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "read_idx",
     "scale_images",
     "spirals",
+    "stratified_split",
     "two_moons",
     "write_idx",
     "xor",

@@ -18,9 +18,16 @@ def epoch_order(n_samples: int, seed: int, epoch: int) -> np.ndarray:
     Returns:
         int64, (n_samples,).
 
+    Raises:
+        ArgumentError: ``n_samples`` is below 1.
+
     >>> sorted(epoch_order(4, seed=0, epoch=3).tolist())
     [0, 1, 2, 3]
     """
+    if n_samples < 1:
+        raise ArgumentError(
+            "there is nothing to order", expected="n_samples ≥ 1", got=f"{n_samples}"
+        )
     mask = (1 << 64) - 1
     bits = np.random.Philox(key=np.array([seed & mask, epoch & mask], dtype=np.uint64))
     return np.random.Generator(bits).permutation(n_samples).astype(np.int64)

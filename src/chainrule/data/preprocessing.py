@@ -32,15 +32,16 @@ class Standardizer:
             DataError: There is no sample, or a number is not finite.
         """
         x = np.asarray(inputs, dtype=np.float64)
-        if not len(x) or not np.isfinite(x).all():
+        if not x.ndim or not len(x) or not np.isfinite(x).all():
             raise DataError(
-                "can not be standardised",
+                "these inputs can not be standardised",
                 expected="at least one row of finite numbers",
                 got=f"shape {x.shape}, {int((~np.isfinite(x)).sum())} not finite",
             )
-        self.mean = x.mean(axis=0)
-        deviation = x.std(axis=0)
-        self.scale = np.where(deviation > 0, deviation, 1.0)
+        # the deviation of a constant column may come out as 1e-17, and would blow up its noise
+        low, constant = x.min(axis=0), x.min(axis=0) == x.max(axis=0)
+        self.mean = np.where(constant, low, x.mean(axis=0))
+        self.scale = np.where(constant, 1.0, x.std(axis=0))
         return self
 
     def transform(self, inputs: Any) -> np.ndarray:
@@ -51,19 +52,21 @@ class Standardizer:
             ShapeError: The columns differ from those fitted.
         """
         mean, scale = self._fitted(inputs)
-        return ((np.asarray(inputs, dtype=np.float64) - mean) / scale).astype(np.float32)
+        standard: np.ndarray = (np.asarray(inputs, dtype=np.float64) - mean) / scale
+        return standard.astype(np.float32)
 
     def inverse_transform(self, standardized: Any) -> np.ndarray:
-        """Back to the original units, float64."""
+        """Back to the original units, float64; raises as ``transform`` does."""
         mean, scale = self._fitted(standardized)
-        return np.asarray(standardized, dtype=np.float64) * scale + mean
+        original: np.ndarray = np.asarray(standardized, dtype=np.float64) * scale + mean
+        return original
 
     def _fitted(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.mean is None or self.scale is None:
             raise StateError(
                 "the Standardizer is not fitted", fix="call fit(training inputs) first"
             )
-        if np.shape(inputs)[1:] != self.mean.shape:
+        if not np.ndim(inputs) or np.shape(inputs)[1:] != self.mean.shape:
             raise ShapeError(
                 "the columns differ from those that were fitted",
                 expected=f"(n_samples, {', '.join(map(str, self.mean.shape))})",
@@ -78,13 +81,26 @@ class Standardizer:
         return {"mean": self.mean.copy(), "scale": self.scale.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take mean and scale from ``state_dict`` of another."""
-        if set(state) not in (set(), {"mean", "scale"}):
+        """Take mean and scale from ``state_dict`` of another.
+
+        Raises:
+            StateError: These are not a mean and a scale of one shape, with scales above 0.
+        """
+        if not state:
+            self.mean = self.scale = None
+            return
+        if set(state) != {"mean", "scale"}:
             raise StateError(
                 "this is no Standardizer's state", expected="mean, scale", got=", ".join(state)
             )
-        self.mean = np.asarray(state["mean"]) if state else None
-        self.scale = np.asarray(state["scale"]) if state else None
+        mean, scale = (np.array(state[name], dtype=np.float64) for name in ("mean", "scale"))
+        if mean.shape != scale.shape or not (scale > 0).all():
+            raise StateError(
+                "this Standardizer's state does not fit together",
+                expected="mean and scale of one shape, scales above 0",
+                got=f"mean {mean.shape}, scale {scale.shape}",
+            )
+        self.mean, self.scale = mean, scale
 
 
 def scale_images(images: Any) -> np.ndarray:
@@ -106,12 +122,14 @@ def one_hot(labels: Any, n_classes: int) -> np.ndarray:
         DataError: A label is no whole number in 0 .. n_classes − 1.
     """
     numbers = np.asarray(labels)
-    if numbers.dtype.kind not in "iu" or (
-        numbers.size and not (numbers.min() >= 0 and numbers.max() < n_classes)
-    ):
+    if not numbers.size:  # an empty list is float64 to NumPy
+        numbers = numbers.astype(np.int64)
+    whole = numbers.dtype.kind in "iu"
+    if not whole or (numbers.size and not 0 <= numbers.min() <= numbers.max() < n_classes):
         raise DataError(
-            "labels are out of range",
+            "these labels can not be encoded",
             expected=f"whole numbers 0 to {n_classes - 1}",
-            got=f"{numbers.dtype}, {numbers.min()} to {numbers.max()}" if numbers.size else "none",
+            got=f"{numbers.dtype}" + (f", {numbers.min()} to {numbers.max()}" if whole else ""),
         )
-    return np.eye(n_classes, dtype=np.float32)[numbers]
+    rows: np.ndarray = np.eye(n_classes, dtype=np.float32)[numbers]
+    return rows

@@ -9,6 +9,7 @@ from chainrule.optim.amsgrad import AMSGrad
 from chainrule.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
 from chainrule.optim.hyperparameters import ParameterGroup, group
 from chainrule.optim.lamb import LAMB
+from chainrule.optim.lbfgs import LBFGS, Outcome
 from chainrule.optim.lion import Lion
 from chainrule.optim.momentum import Momentum
 from chainrule.optim.nadam import NAdam
@@ -40,6 +41,7 @@ from chainrule.optim.sgd import SGD
 
 __all__ = [
     "LAMB",
+    "LBFGS",
     "SGD",
     "AMSGrad",
     "AdaDelta",
@@ -63,6 +65,7 @@ __all__ = [
     "OneCycle",
     "OneCycleMomentum",
     "Optimizer",
+    "Outcome",
     "ParameterGroup",
     "Polynomial",
     "Product",

@@ -21,6 +21,14 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
+def whole_ticks(axes: Any) -> None:
+    """Ticks of the horizontal axis at whole numbers only, even if it shows a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(locator)
+
+
 def plain_axes(axes: Any, x_label: str, y_label: str) -> None:
     """Label the axes; leave only the two lines that carry ticks."""
     axes.set_xlabel(x_label)

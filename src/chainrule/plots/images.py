@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ShapeError
+from chainrule.errors import ArgumentError, DataError, ShapeError
 from chainrule.plots.figure import INK, new_figure, save
+
+LARGEST_INCHES = 14.0
+MOST_CLASSES_WITH_COUNTS = 25  # more do not fit legibly
+MOST_CLASSES_WITH_NAMES = 60
 
 
 def confusion_matrix(
@@ -22,42 +26,62 @@ def confusion_matrix(
 
     Args:
         matrix: (n_classes, n_classes) counts.
-        class_names: One a class.
+        class_names: One a class; drawn as they are, by numbers if there are more than 60.
         path: PNG file to write.
         title: Drawn above.
 
     Raises:
-        ShapeError: The matrix does not fit the names.
+        ShapeError: The matrix does not fit the names, or there is none.
+        DataError: A count is negative or not finite.
     """
     counts = np.asarray(matrix)
     n = len(class_names)
-    if counts.shape != (n, n):
+    if not n or counts.shape != (n, n):
         raise ShapeError(
             "the confusion matrix does not fit the class names",
-            expected=f"({n}, {n})",
+            expected=f"({n}, {n})" if n else "at least one class",
             got=str(counts.shape),
         )
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 2.2 + 0.46 * n
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        raise DataError(
+            "a confusion matrix counts samples",
+            expected="finite numbers ≥ 0",
+            got=f"{counts.min()} to {counts.max()}",
+        )
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    size = min(2.2 + 0.46 * n, LARGEST_INCHES)
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(n), class_names, rotation=45 if max(map(len, class_names)) > 3 else 0)
-    axes.set_yticks(range(n), class_names)
+    _name_classes(axes, [str(name) for name in class_names])
+    if title:
+        axes.set_title(title, parse_math=False)
+    if n <= MOST_CLASSES_WITH_COUNTS:
+        _write_counts(axes, counts, share)
+    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.85)
+    right = np.trace(counts) / (counts.sum() or 1)
+    return save(figure, path, f"Confusion matrix of {n} classes, {right:.2%} on the diagonal")
+
+
+def _name_classes(axes: Any, names: list[str]) -> None:
+    """Label both axes; names are data, so a dollar sign in them begins no formula."""
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    if title:
-        axes.set_title(title)
-    if n <= 30:
-        for i, j in np.ndindex(n, n):
-            if counts[i, j]:
-                colour = "white" if share[i, j] > 0.6 else INK
-                axes.text(
-                    j, i, f"{int(counts[i, j])}", ha="center", va="center", fontsize=7, color=colour
-                )
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.85)
-    right = np.trace(counts) / max(counts.sum(), 1)
-    return save(figure, path, f"Confusion matrix of {n} classes, {right:.2%} on the diagonal")
+    if len(names) > MOST_CLASSES_WITH_NAMES:
+        return  # numbers here and there
+    text = {"parse_math": False, "fontsize": 10 if len(names) <= MOST_CLASSES_WITH_COUNTS else 7}
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    short = max(map(len, names)) <= 3
+    axes.set_xticks(range(len(names)), names, **text, **({} if short else slanted))
+    axes.set_yticks(range(len(names)), names, **text)
+
+
+def _write_counts(axes: Any, counts: np.ndarray, share: np.ndarray) -> None:
+    for i, j in np.argwhere(counts):
+        colour = "white" if share[i, j] > 0.6 else INK
+        number = f"{counts[i, j]:.4g}" if counts[i, j] % 1 else f"{int(counts[i, j])}"
+        axes.text(j, i, number, ha="center", va="center", fontsize=7, color=colour)
 
 
 def weight_images(
@@ -70,7 +94,8 @@ def weight_images(
 ) -> Path:
     """Draw a layer's weights: a picture for each unit, or one map of the whole matrix.
 
-    Zero is white, positive weights blue, negative ones red, on one scale for all units.
+    Zero is white, positive weights blue, negative ones red, on one scale for all units; what is
+    not finite is grey.
 
     Args:
         weights: (units, inputs).
@@ -80,34 +105,62 @@ def weight_images(
         title: Drawn above.
 
     Raises:
-        ShapeError: The inputs do not fill ``image_shape``.
+        ShapeError: There are no weights, or the inputs do not fill ``image_shape``.
+        ArgumentError: ``max_images`` is below 1.
     """
+    if max_images < 1:
+        raise ArgumentError("max_images is too small", expected="at least 1", got=f"{max_images}")
     matrix = np.asarray(weights, dtype=np.float64)
-    if matrix.ndim != 2 or (image_shape and matrix.shape[1] != math.prod(image_shape)):
+    if (
+        matrix.ndim != 2
+        or not matrix.size
+        or (image_shape and matrix.shape[1] != math.prod(image_shape))
+    ):
         raise ShapeError(
             "these weights are no pictures",
             expected=f"(units, {math.prod(image_shape)})" if image_shape else "(units, inputs)",
             got=str(matrix.shape),
         )
-    # the 99.5th percentile: a few large weights must not turn all others white
-    limit = float(np.quantile(np.abs(matrix), 0.995)) if matrix.size else 1.0
-    style = {"cmap": "RdBu", "vmin": -(limit or 1.0), "vmax": limit or 1.0}
+    style = _diverging(matrix)
     if image_shape is None:
         return _draw_map(matrix, style, path, title)
     shown = min(len(matrix), max_images)
     columns = math.ceil(math.sqrt(shown))
     rows = math.ceil(shown / columns)
-    figure = new_figure(0.85 * columns + 1.0, 0.85 * rows + 0.5)
+    side = max(0.85, 1.7 / columns)  # inches; a single picture still has room for its title
+    figure = new_figure(side * columns + 1.0, side * rows + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, axes in enumerate(grid.ravel()):
         axes.set_axis_off()
         if number < shown:
             picture = axes.imshow(matrix[number].reshape(image_shape), **style)
-    figure.colorbar(picture, ax=grid, label="weight", shrink=0.7)
-    figure.suptitle(title or f"weights of {shown} of {len(matrix)} units")
-    return save(
-        figure, path, f"Incoming weights of {shown} of {len(matrix)} units as {image_shape} images"
+    figure.colorbar(picture, ax=grid, label="weight", shrink=0.8, aspect=8 * rows)
+    units = (
+        f"{shown} of {len(matrix)} units"
+        if shown < len(matrix)
+        else f"{shown} unit{'s' * (shown > 1)}"
     )
+    figure.suptitle(title or f"weights of {units}", parse_math=False)
+    size = f"{image_shape[0]} × {image_shape[1]}"
+    text = f"Incoming weights of {shown} of {len(matrix)} units as images of {size}"
+    return save(figure, path, text + _not_finite(matrix))
+
+
+def _diverging(matrix: np.ndarray) -> dict[str, Any]:
+    """Red to blue through white at zero, as keyword arguments of ``imshow``."""
+    from matplotlib import colormaps
+
+    # the 99.5th percentile: a few large weights must not turn all others white
+    finite = np.abs(matrix[np.isfinite(matrix)])
+    limit = float(np.quantile(finite, 0.995)) if finite.size else 0.0
+    limit = limit or float(finite.max(initial=0.0)) or 1.0
+    colours = colormaps["RdBu"].with_extremes(bad="#999999")
+    return {"cmap": colours, "vmin": -limit, "vmax": limit}
+
+
+def _not_finite(matrix: np.ndarray) -> str:
+    count = int((~np.isfinite(matrix)).sum())
+    return f"; {count} weights are not finite" if count else ""
 
 
 def _draw_map(matrix: np.ndarray, style: dict[str, Any], path: str | Path, title: str) -> Path:
@@ -117,6 +170,8 @@ def _draw_map(matrix: np.ndarray, style: dict[str, Any], path: str | Path, title
     picture = axes.imshow(matrix, aspect="auto", interpolation="nearest", **style)
     axes.set_xlabel("input")
     axes.set_ylabel("unit")
-    axes.set_title(title or f"weights, {units} × {inputs}")
+    axes.set_title(title or f"weights, {units} × {inputs}", parse_math=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     figure.colorbar(picture, ax=axes, label="weight")
-    return save(figure, path, f"Map of {units} × {inputs} weights")
+    return save(figure, path, f"Map of {units} × {inputs} weights" + _not_finite(matrix))

@@ -45,6 +45,9 @@ def brief(array: np.ndarray) -> str:
     array = as_numeric(array)
     if array.size <= FEW:
         return entries(array)
+    first = array.reshape(-1)[0]
+    if (array == first).all():
+        return f"{shape_text(array.shape)}: all {number(first)}"
     return f"{shape_text(array.shape)}: {statistics(array)}, entries {first_entries(array)}"
 
 
@@ -61,7 +64,8 @@ def first_entries(array: np.ndarray, count: int = 3) -> str:
 
 
 def _digits(value: Any) -> str:
-    return f"{float(value):.4g}".replace("-", "−", 1)
+    text = f"{float(value):.4g}"
+    return "−" + text[1:] if text.startswith("-") else text
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.explain.expressions import Expr, num, sym, symbols_of, write
+from chainrule.explain.expressions import Expr, call, num, sym, symbols_of, write
 from chainrule.explain.formulas import forward_formula
 from chainrule.explain.names import Names
 from chainrule.explain.snapshot import Place, Snapshot
@@ -163,6 +163,8 @@ class Folder:
         operands = [self.formulas[x.node, x.index] for x in record.inputs]
         nodes, inputs = self._gather(x for x in ((x.node, x.index) for x in record.inputs))
         formula = forward_formula(record, operands, node.specs[0])
+        if self._is_index(node) and not all(f.kind == "num" for f in operands):
+            formula = call("indices", *(sym(name) for name in sorted(inputs)))
         if len(node.specs) == 1 and self._folds(node, formula):
             self.formulas[node, 0] = formula
             self.bodies[node, 0] = ([*nodes, node], inputs)
@@ -193,12 +195,20 @@ class Folder:
         place = (node, 0)
         if place in self.given or place in self.wrt:
             return False
+        if self._is_index(node):
+            return True
         users = self.users.get(node, set())
         if len(users) != 1 or len(write(formula)) > _LONGEST:
             return False
         record = self.snapshot.records[node]
         assert record.op is not None
         return self._joins(record.op.name, self._user_of(node), formula, node)
+
+    def _is_index(self, node: Node) -> bool:
+        """Whole numbers that choose places: how they were made is no part of the lecture."""
+        op = self.snapshot.records[node].op
+        computed = op is not None and op.family in ("elementwise", "movement", "creation")
+        return computed and all(dtypes.is_integer(dtype) for _, dtype in node.specs)
 
     def _user_of(self, node: Node) -> str:
         """Name of the only op that reads ``node``, seen through a sign that only it reads."""
@@ -228,9 +238,7 @@ class Folder:
         return self._is_condition(node)
 
     def _is_condition(self, node: Node) -> bool:
-        return all(not dtypes.is_floating(dtype) for _, dtype in node.specs) and (
-            self.snapshot.value((node, 0)).size == 1
-        )
+        return all(dtype == dtypes.bool_ for _, dtype in node.specs)
 
 
 def _is_uniform(value: np.ndarray) -> bool:

@@ -124,7 +124,26 @@ def _concatenate(record: Record, operands: Sequence[Expr], spec: Any) -> Expr:
     return call("concat", *operands)
 
 
+def _dot(record: Record, operands: Sequence[Expr], spec: Any) -> Expr:
+    x, y = operands
+    return (
+        Expr("matmul", (x, Expr("transpose", (y,)))) if _by_rows(record) else Expr("matmul", (x, y))
+    )
+
+
+def _by_rows(record: Record) -> bool:
+    """x @ yᵀ in one op: the last axes of both are summed over."""
+    a, b = record.inputs
+    (left, right), (lead, _) = record.attributes["contract"], record.attributes["batch"]
+    return left == (len(a.shape) - 1,) and right == (1,) and len(b.shape) == 2 and not lead
+
+
+def _gather(record: Record, operands: Sequence[Expr], spec: Any) -> Expr:
+    return Expr("index", (operands[0],), f"[{operands[1]}]")
+
+
 _FORWARD: dict[str, Any] = {
+    "dot_general": _dot, "gather": _gather,
     "broadcast_to": _same, "cast": _same, "identity": _same, "barrier": _same,
     "multiply": _multiply, "reshape": _reshape, "slice": _slice, "transpose": _transpose,
     "sum": _sum, "concatenate": _concatenate,
@@ -236,6 +255,11 @@ def _back_dot(record: Record, operands: Sequence[Expr], g: Expr, spec: Any) -> l
     x_t = Expr("transpose", (x,))
     if len(left) == 1 and not lead and len(a.shape) == len(b.shape) == 1:
         return [Expr("mul", (g, y)), Expr("mul", (g, x))]
+    if _by_rows(record):
+        by_weight = (
+            outer(g, x) if len(a.shape) == 1 else Expr("matmul", (Expr("transpose", (g,)), x))
+        )
+        return [Expr("matmul", (g, y)), by_weight]
     if plain and len(b.shape) == 2:
         by_weight = outer(x, g) if len(a.shape) == 1 else Expr("matmul", (x_t, g))
         return [Expr("matmul", (g, y_t)), by_weight]

@@ -1,0 +1,424 @@
+"""Losses for classes: from probabilities, from logits, from margins."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.array import Array
+from chainrule.errors import (
+    ArgumentError,
+    DataError,
+    DtypeError,
+    IndexRangeError,
+    ShapeError,
+    TeachingWarning,
+)
+from chainrule.nn.functional.activations import log_softmax, softmax, softplus
+from chainrule.nn.functional.reduction import (
+    as_weight,
+    check_signs,
+    floating,
+    reduce_loss,
+    same_shape,
+    visible,
+)
+from chainrule.ops import composite, dtypes
+from chainrule.ops.origin import here
+
+LOG_FLOOR = -100.0  # ln 0 counts as −100, as in PyTorch, so that a wrong certainty stays finite
+
+
+def binary_cross_entropy(
+    prediction: Any, target: Any, *, reduction: str = "mean", sample_weight: Any = None
+) -> Array:
+    """−t ln p − (1 − t) ln(1 − p): the negative log-likelihood of Bernoulli targets.
+
+    Args:
+        prediction: Probabilities in [0, 1], any shape.
+        target: Same shape, in [0, 1].
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,).
+
+    Raises:
+        DataError: Probabilities or targets outside [0, 1].
+    """
+    p, t = same_shape("binary_cross_entropy", prediction, target)
+    _check_unit_interval(p, "probabilities", "logits want nn.BCEWithLogitsLoss")
+    _check_unit_interval(t, "targets", "turn −1/+1 labels into 0/1: (t + 1) / 2")
+    one = ops.maximum(ops.log(p), LOG_FLOOR)
+    zero = ops.maximum(ops.log1p(-p), LOG_FLOOR)
+    # the clamp also keeps 0 · ∞ out: at p = 0 or 1 the unused term is multiplied by 0
+    return reduce_loss(-(t * one + (1 - t) * zero), reduction, sample_weight)
+
+
+def _check_unit_interval(x: Array, what: str, fix: str) -> None:
+    if visible(x) and x.size:
+        values = x.numpy().astype(np.float64)
+        if values.min() < 0 or values.max() > 1:
+            raise DataError(
+                f"binary cross-entropy: the {what} leave [0, 1]",
+                expected="numbers in [0, 1]",
+                got=f"{values.min():.4g} to {values.max():.4g}",
+                fix=fix,
+                where=str(here()),
+            )
+
+
+def binary_cross_entropy_with_logits(
+    prediction: Any,
+    target: Any,
+    *,
+    pos_weight: Any = None,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """Bernoulli cross-entropy of σ(z), computed from z without overflow.
+
+    Args:
+        prediction: Logits z, any shape.
+        target: Same shape, in [0, 1].
+        pos_weight: Factor of the term of target 1; broadcasts against the last axes.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,).
+    """
+    z, t = same_shape("binary_cross_entropy_with_logits", prediction, target)
+    _check_unit_interval(t, "targets", "turn −1/+1 labels into 0/1: (t + 1) / 2")
+    if pos_weight is None:
+        # max(z, 0) − z t + ln(1 + exp(−|z|))
+        values = ops.relu(z) - z * t + ops.log1p(ops.exp(-ops.abs(z)))
+    else:
+        weight = 1 + (ops.astype(pos_weight, z.dtype) - 1) * t
+        values = (1 - t) * z + weight * (ops.log1p(ops.exp(-ops.abs(z))) + ops.relu(-z))
+    return reduce_loss(values, reduction, sample_weight)
+
+
+@composite("softmax_cross_entropy_pullback", formula="{x}·(softmax({y}) − onehot({z}))")
+def _cross_entropy_pullback(g: Array, logits: Array, labels: Array) -> Array:
+    truth = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return g.reshape((*g.shape, 1)) * (softmax(logits, axis=-1) - truth)
+
+
+@composite(
+    "softmax_cross_entropy",
+    vjp=lambda g, y, logits, labels: (_cross_entropy_pullback(g, logits, labels), None),
+    formula="ln Σ exp({x}) − {x}[{y}]",
+    derivative=("softmax({x}) − onehot({y})",),
+)
+def _softmax_cross_entropy(logits: Array, labels: Array) -> Array:
+    return -_pick(log_softmax(logits, axis=-1), labels)
+
+
+def _pick(rows: Array, labels: Array) -> Array:
+    """The entry of each row at its label; labels are range-checked when evaluated."""
+    places = labels.reshape((*labels.shape, 1))
+    columns = [
+        ops.broadcast_to(_counter(labels.shape, axis), labels.shape).reshape(places.shape)
+        for axis in range(labels.ndim)
+    ]
+    from_int = [ops.astype(c, dtypes.int64) for c in columns]
+    return ops.bind("gather", rows, ops.concat([*from_int, ops.astype(places, dtypes.int64)], axis=-1))
+
+
+def _counter(shape: tuple[int, ...], axis: int) -> Array:
+    return ops.bind("iota", shape=shape, axis=axis, dtype=dtypes.int64)
+
+
+def cross_entropy(
+    prediction: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """Softmax cross-entropy of logits: −Σ t ln softmax(z); its gradient in z is softmax(z) − t.
+
+    Args:
+        prediction: Logits (batch, classes) or (batch, classes, *positions).
+        target: Whole-number labels (batch, *positions), or probabilities like ``prediction``.
+        weight: (classes,) factor of each class; the mean divides by the sum of those met.
+        ignore_index: Label that counts for nothing.
+        label_smoothing: Share of the truth that is spread over all classes, in [0, 1].
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,).
+
+    Raises:
+        ShapeError: Target and prediction do not fit.
+        IndexRangeError: A label is no class.
+    """
+    z = floating(prediction, "cross_entropy: the logits")
+    t = ops.as_value(target)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ArgumentError(
+            "label_smoothing is out of range", expected="[0, 1]", got=str(label_smoothing)
+        )
+    _warn_of_probabilities(z)
+    z = _classes_last(z)
+    if dtypes.is_floating(t.dtype) and t.ndim == z.ndim:
+        return _soft_cross_entropy(z, t, weight, label_smoothing, reduction, sample_weight)
+    check_labels("cross_entropy", z, t, ignore_index)
+    kept = t != ignore_index
+    labels = ops.where(kept, t, ops.zeros_like(t)) if _may_hold(ignore_index, t) else t
+    class_weight = _class_weights(weight, z)
+    if label_smoothing == 0.0:
+        values = _softmax_cross_entropy(z, labels)
+    else:
+        logs = log_softmax(z, axis=-1)
+        even = -ops.mean(logs if class_weight is None else logs * class_weight, axis=-1)
+        values = -_pick(logs, labels) * (1.0 - label_smoothing)
+    mask: Array | None = None
+    if class_weight is not None:
+        mask = ops.take(class_weight, labels)
+        values = values * mask
+    if label_smoothing:
+        values = values + even * label_smoothing
+    if _may_hold(ignore_index, t):
+        present = ops.astype(kept, z.dtype)
+        values = values * present
+        mask = present if mask is None else mask * present
+    return _reduce_masked(values, mask, reduction, sample_weight)
+
+
+def _may_hold(ignore_index: int, labels: Array) -> bool:
+    """Whether the ignored label can occur at all in labels of this type."""
+    if ignore_index < 0 and labels.dtype in dtypes.UNSIGNED:
+        return False
+    return not visible(labels) or bool((labels.numpy() == ignore_index).any())
+
+
+def _reduce_masked(
+    values: Array, mask: Array | None, reduction: str, sample_weight: Any
+) -> Array:
+    if mask is None:
+        return reduce_loss(values, reduction, sample_weight)
+    counted = mask if sample_weight is None else mask * as_weight(sample_weight, values)
+    return reduce_loss(values, reduction, sample_weight, divisor=ops.sum(counted))
+
+
+def _soft_cross_entropy(
+    z: Array, t: Array, weight: Any, smoothing: float, reduction: str, sample_weight: Any
+) -> Array:
+    truth = _classes_last(t)
+    if truth.shape != z.shape:
+        raise ShapeError(
+            "cross_entropy: the class probabilities do not fit the logits",
+            expected=str(z.shape),
+            got=str(truth.shape),
+            where=str(here()),
+        )
+    truth = ops.astype(truth, z.dtype)
+    if smoothing:
+        truth = truth * (1.0 - smoothing) + smoothing / z.shape[-1]
+    logs = log_softmax(z, axis=-1)
+    class_weight = _class_weights(weight, z)
+    values = -ops.sum(truth * (logs if class_weight is None else logs * class_weight), axis=-1)
+    return reduce_loss(values, reduction, sample_weight)
+
+
+def _classes_last(z: Array) -> Array:
+    return z if z.ndim <= 2 else ops.moveaxis(z, 1, -1)
+
+
+def _class_weights(weight: Any, z: Array) -> Array | None:
+    if weight is None:
+        return None
+    value: Array = ops.astype(weight, z.dtype)
+    if value.shape != (z.shape[-1],):
+        raise ShapeError(
+            "class weights need one number a class",
+            expected=f"({z.shape[-1]},)",
+            got=str(value.shape),
+            where=str(here()),
+        )
+    return value
+
+
+def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None) -> None:
+    """Check labels against scores whose classes are the last axis.
+
+    Raises:
+        DtypeError: The labels are floating.
+        ShapeError: One-hot rows came, or another number of labels.
+        IndexRangeError: A label is no class (checked here where the values are known).
+    """
+    if z.ndim == 0 or t.shape != z.shape[:-1]:
+        fix = "one label a sample"
+        if t.shape == z.shape:
+            fix = "these look one-hot: pass target.argmax(1), or floats as class probabilities"
+        elif t.ndim == z.ndim and t.shape[-1] == 1:
+            fix = "drop the last axis: target.reshape(-1)"
+        raise ShapeError(
+            f"{name}: labels {t.shape} do not fit scores {z.shape}",
+            expected=f"labels of shape {z.shape[:-1]}",
+            got=str(t.shape),
+            fix=fix,
+            where=str(here()),
+        )
+    if not dtypes.is_integer(t.dtype):
+        raise DtypeError(
+            f"{name}: labels must be whole numbers",
+            expected="an integer type",
+            got=str(t.dtype),
+            fix="target.astype('int64')",
+            where=str(here()),
+        )
+    if visible(t) and t.size:
+        values = t.numpy()
+        wrong = (values < 0) | (values >= z.shape[-1])
+        if ignore_index is not None:
+            wrong &= values != ignore_index
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise IndexRangeError(
+                f"{name}: label {values[place]} in row {place[0]} is no class",
+                expected=f"0 to {z.shape[-1] - 1} for {z.shape[-1]} classes",
+                got=str(values[place]),
+                fix="count labels from 0, or give the last layer more outputs",
+                where=str(here()),
+            )
+
+
+def _warn_of_probabilities(z: Array) -> None:
+    """Rows that are all positive and sum to one are most likely a softmax already."""
+    if not visible(z) or z.ndim != 2 or not 1 < z.shape[-1] or not z.shape[0]:
+        return
+    values = z.numpy()[:64].astype(np.float64)
+    if (values >= 0).all() and np.allclose(values.sum(axis=1), 1.0, atol=1e-4):
+        warnings.warn(
+            TeachingWarning(
+                "cross_entropy takes logits, but these rows are probabilities (positive, sum 1): "
+                "its softmax would be a second one. Leave out the softmax, or use "
+                f"nn.NLLLoss on cr.log(p) (at {here()})"
+            ),
+            stacklevel=3,
+        )
+
+
+def nll_loss(
+    prediction: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """−(log-probability of the label): cross-entropy after a log-softmax of your own.
+
+    Args:
+        prediction: Log-probabilities (batch, classes) or (batch, classes, *positions).
+        target: Labels (batch, *positions).
+        weight: (classes,) factor of each class.
+        ignore_index: Label that counts for nothing.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,).
+    """
+    logs = _classes_last(floating(prediction, "nll_loss: the log-probabilities"))
+    t = ops.as_value(target)
+    check_labels("nll_loss", logs, t, ignore_index)
+    kept = t != ignore_index
+    labels = ops.where(kept, t, ops.zeros_like(t)) if _may_hold(ignore_index, t) else t
+    mask = _class_weights(weight, logs)
+    mask = None if mask is None else ops.take(mask, labels)
+    if _may_hold(ignore_index, t):
+        present = ops.astype(kept, logs.dtype)
+        mask = present if mask is None else mask * present
+    values = -_pick(logs, labels)
+    return _reduce_masked(values if mask is None else values * mask, mask, reduction, sample_weight)
+
+
+def focal_loss(
+    prediction: Any,
+    target: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """−α (1 − p)^γ ln p of the true class: easy samples count less (Lin et al. 2017).
+
+    Args:
+        prediction: Logits: (batch, classes) with labels (batch,), or binary ones of the target's
+            shape.
+        target: Labels, or 0/1 of the prediction's shape.
+        gamma: How much easy samples are held back, ≥ 0; 0 is cross-entropy.
+        alpha: Weight of class 1 (binary), or (classes,) weights; None for equal ones.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,).
+    """
+    z, t = floating(prediction, "focal_loss: the logits"), ops.as_value(target)
+    if z.shape == t.shape:
+        z, t = same_shape("focal_loss", z, t)
+        signed = z * (2 * t - 1)
+        log_p = -softplus(-signed)
+        factor = None if alpha is None else alpha * t + (1 - alpha) * (1 - t)
+    else:
+        check_labels("focal_loss", z, t)
+        log_p = _pick(log_softmax(z, axis=-1), t)
+        weights = _class_weights(alpha, z)
+        factor = None if weights is None else ops.take(weights, t)
+    values = -((1 - ops.exp(log_p)) ** gamma) * log_p
+    return reduce_loss(values if factor is None else factor * values, reduction, sample_weight)
+
+
+def hinge_loss(
+    prediction: Any,
+    target: Any,
+    *,
+    margin: float = 1.0,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """max(0, margin − t·z) for targets t = ±1; the derivative at the corner is 0.
+
+    Raises:
+        DataError: A target is neither −1 nor +1 (checked where the values are known).
+    """
+    z, t = same_shape("hinge_loss", prediction, target)
+    check_signs("hinge_loss", t)
+    return reduce_loss(ops.relu(margin - t * z), reduction, sample_weight)
+
+
+def multi_margin_loss(
+    prediction: Any,
+    target: Any,
+    *,
+    margin: float = 1.0,
+    reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Array:
+    """Σⱼ≠ₜ max(0, margin − z[t] + z[j]) / classes: the hinge for several classes."""
+    z, t = floating(prediction, "multi_margin_loss: the scores"), ops.as_value(target)
+    check_labels("multi_margin_loss", z, t)
+    own = _pick(z, t).reshape((*t.shape, 1))
+    others = 1 - ops.one_hot(t, z.shape[-1], dtype=z.dtype)
+    gaps = ops.relu(margin - own + z) * others
+    return reduce_loss(ops.sum(gaps, axis=-1) * (1.0 / z.shape[-1]), reduction, sample_weight)
+
+
+def miss_probability(
+    prediction: Any, target: Any, *, reduction: str = "mean", sample_weight: Any = None
+) -> Array:
+    """1 − k[T]: the softmax probability of not choosing the label T."""
+    z, t = floating(prediction, "miss_probability: the logits"), ops.as_value(target)
+    check_labels("miss_probability", z, t)
+    return reduce_loss(1 - _pick(softmax(z, axis=-1), t), reduction, sample_weight)
+
+
+def expected_squared_distance(
+    prediction: Any, target: Any, *, reduction: str = "mean", sample_weight: Any = None
+) -> Array:
+    """Σⱼ k[j] (j − T)²: how far, squared, a class drawn from the softmax lies from the label T."""
+    z, t = floating(prediction, "expected_squared_distance: the logits"), ops.as_value(target)
+    check_labels("expected_squared_distance", z, t)
+    classes = _counter((z.shape[-1],), 0)
+    distance = ops.astype(classes - ops.astype(t, dtypes.int64).reshape((*t.shape, 1)), z.dtype)
+    values = ops.sum(softmax(z, axis=-1) * distance * distance, axis=-1)
+    return reduce_loss(values, reduction, sample_weight)

@@ -1,0 +1,126 @@
+"""What all losses share: shapes are compared, never broadcast; weights and reduction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.array import Array
+from chainrule.errors import ArgumentError, DataError, DtypeError, ShapeError
+from chainrule.ops import dtypes
+from chainrule.ops.origin import here
+from chainrule.scope import is_outermost
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(reduction: str) -> str:
+    """Return ``reduction``, or raise ArgumentError with the valid ones."""
+    if reduction not in REDUCTIONS:
+        raise ArgumentError(
+            "unknown reduction",
+            expected=" or ".join(map(repr, REDUCTIONS)),
+            got=repr(reduction),
+            where=str(here()),
+        )
+    return reduction
+
+
+def reduce_loss(
+    values: Array, reduction: str = "mean", sample_weight: Any = None, divisor: Array | None = None
+) -> Array:
+    """Weigh the loss of each element and reduce.
+
+    Args:
+        values: (batch, ...) losses.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        sample_weight: (batch,); a weighted mean divides by the sum of the weights, so that a weight
+            of 2 counts like the sample twice.
+        divisor: What the mean divides by instead of the number of elements; None for that number.
+    """
+    check_reduction(reduction)
+    if sample_weight is not None:
+        weight = as_weight(sample_weight, values)
+        values = values * weight
+        if divisor is None:
+            per_sample = math.prod(values.shape[1:])
+            divisor = ops.sum(weight) * float(per_sample)
+    if reduction == "none":
+        return values
+    total: Array = ops.sum(values)
+    if reduction == "sum":
+        return total
+    if divisor is not None:
+        return total / divisor
+    return total * (1.0 / values.size if values.size else math.nan)
+
+
+def as_weight(sample_weight: Any, values: Array) -> Array:
+    """Sample weights shaped (batch, 1, ...), in the type of ``values``."""
+    weight: Array = ops.astype(sample_weight, values.dtype)
+    if weight.ndim != 1 or not values.ndim or weight.shape[0] != values.shape[0]:
+        raise ShapeError(
+            "sample_weight must hold one number a sample",
+            expected=f"({values.shape[0] if values.ndim else 1},)",
+            got=str(weight.shape),
+            where=str(here()),
+        )
+    return weight.reshape((weight.shape[0],) + (1,) * (values.ndim - 1))
+
+
+def floating(x: Any, what: str) -> Array:
+    """``x`` as a floating Array; DtypeError for integers."""
+    value: Array = ops.as_value(x)
+    if not dtypes.is_floating(value.dtype):
+        raise DtypeError(
+            f"{what} must be floating numbers",
+            expected="float32 or another floating type",
+            got=str(value.dtype),
+            fix="cast them: cr.astype(x, cr.float32)",
+            where=str(here()),
+        )
+    return value
+
+
+def same_shape(name: str, prediction: Any, target: Any) -> tuple[Array, Array]:
+    """Prediction and target as floating Arrays of one shape; nothing is broadcast.
+
+    Raises:
+        ShapeError: The shapes differ, as (n, 1) and (n,) do.
+    """
+    p = floating(prediction, f"{name}: the prediction")
+    t: Array = ops.as_value(target)
+    if p.shape != t.shape:
+        fix = "give both one shape"
+        if p.size == t.size:
+            fix = f"prediction.reshape({t.shape}), or target.reshape({p.shape})"
+        elif p.ndim == t.ndim + 1 and dtypes.is_integer(t.dtype):
+            fix = "labels want nn.CrossEntropyLoss; for this loss make them one-hot: cr.one_hot"
+        raise ShapeError(
+            f"{name}: prediction {p.shape} and target {t.shape} differ; a loss never broadcasts",
+            expected=f"a target of shape {p.shape}",
+            got=str(t.shape),
+            fix=fix,
+            where=str(here()),
+        )
+    return p, t if t.dtype == p.dtype else ops.astype(t, p.dtype)
+
+
+def visible(x: Array) -> bool:
+    """True if the values can be checked now at no cost: evaluated already, outside transforms."""
+    return is_outermost() and x.node.values is not None
+
+
+def check_signs(name: str, t: Array) -> None:
+    """Raise DataError unless the targets are ±1 (checked where the values are known)."""
+    if visible(t) and t.size and not np.isin(t.numpy(), (-1.0, 1.0)).all():
+        raise DataError(
+            f"{name}: targets must be −1 or +1",
+            expected="−1, +1",
+            got=", ".join(f"{v:g}" for v in np.unique(t.numpy())[:5]),
+            fix="turn 0/1 labels into ±1: 2 * t - 1",
+            where=str(here()),
+        )

@@ -120,7 +120,9 @@ def _pick(rows: Array, labels: Array) -> Array:
         for axis in range(labels.ndim)
     ]
     from_int = [ops.astype(c, dtypes.int64) for c in columns]
-    return ops.bind("gather", rows, ops.concat([*from_int, ops.astype(places, dtypes.int64)], axis=-1))
+    return ops.bind(
+        "gather", rows, ops.concat([*from_int, ops.astype(places, dtypes.int64)], axis=-1)
+    )
 
 
 def _counter(shape: tuple[int, ...], axis: int) -> Array:
@@ -192,9 +194,7 @@ def _may_hold(ignore_index: int, labels: Array) -> bool:
     return not visible(labels) or bool((labels.numpy() == ignore_index).any())
 
 
-def _reduce_masked(
-    values: Array, mask: Array | None, reduction: str, sample_weight: Any
-) -> Array:
+def _reduce_masked(values: Array, mask: Array | None, reduction: str, sample_weight: Any) -> Array:
     if mask is None:
         return reduce_loss(values, reduction, sample_weight)
     counted = mask if sample_weight is None else mask * as_weight(sample_weight, values)
@@ -286,7 +286,7 @@ def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None)
 
 def _warn_of_probabilities(z: Array) -> None:
     """Rows that are all positive and sum to one are most likely a softmax already."""
-    if not visible(z) or z.ndim != 2 or not 1 < z.shape[-1] or not z.shape[0]:
+    if not visible(z) or z.ndim != 2 or not z.shape[-1] > 1 or not z.shape[0]:
         return
     values = z.numpy()[:64].astype(np.float64)
     if (values >= 0).all() and np.allclose(values.sum(axis=1), 1.0, atol=1e-4):

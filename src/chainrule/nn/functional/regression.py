@@ -251,4 +251,3 @@ def triplet_margin_loss(
 def _positive(name: str, value: float) -> None:
     if not value > 0:
         raise ArgumentError(f"{name} must be positive", expected="> 0", got=str(value))
-

@@ -120,6 +120,7 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path, case):
 
 def test_any_single_damaged_byte_is_refused():
     whole = checkpoint.serialize(make_state())
+    digest = checkpoint.read_header(whole)["sha256"]
     rng = np.random.default_rng(2)
     for position in rng.integers(0, len(whole), 300):
         changed = bytearray(whole)
@@ -129,7 +130,7 @@ def test_any_single_damaged_byte_is_refused():
         except StateError:
             continue
         # what is left is a change outside all that counts, such as a space in the header
-        assert checkpoint.serialize(found) == whole
+        assert checkpoint.read_header(checkpoint.serialize(found))["sha256"] == digest
     for length in rng.integers(0, len(whole), 100):
         with pytest.raises(StateError):
             checkpoint.deserialize(whole[:length])

@@ -19,7 +19,7 @@ import json
 import logging
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,10 @@ def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Give ``path`` new content so that a reader, or a power cut, sees the old or the new."""
-    handle, temporary = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    temporary = path.parent / f".writing-{secrets.token_hex(8)}{path.suffix}"
+    # the mode is what open() would give, which mkstemp's is not
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -158,7 +161,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 

@@ -81,8 +81,9 @@ class Loop:
                     callback.on_fit_begin(fit)
                 while fit.epoch < fit.epochs and not fit.stop_reason:
                     self._epoch(interrupted)
-                if interrupted:
-                    raise KeyboardInterrupt
+                    if interrupted:
+                        fit.stop("interrupted")
+                        raise KeyboardInterrupt
             finally:
                 self._tick()
                 for callback in self.callbacks:

@@ -83,13 +83,29 @@ def call_loss(loss: Callable[..., Any], prediction: Array, target: Array, weight
     return loss(prediction, target, sample_weight=weight)  # type: ignore[no-any-return]
 
 
-def _share(target: Array, weight: Array | None, reduction: str) -> Array:
-    """What a batch's mean loss was divided by: its weight, or its number of samples."""
+def share_of(loss: Any, target: Array, weight: Array | None, reduction: str) -> Array:
+    """What a batch's mean loss was divided by: the weight of all that counted in it.
+
+    Args:
+        loss: May have ``ignore_index`` and class weights ``weight``, as cross-entropy has.
+        target: The batch's targets.
+        weight: Sample weights, (batch,).
+        reduction: The loss's own.
+    """
     if reduction == "sum":
         return ops.ones(())
-    if weight is None:
-        return ops.full((), float(target.shape[0]))
-    return ops.sum(weight)
+    ignored = getattr(loss, "ignore_index", None)
+    class_weight = getattr(loss, "weight", None)
+    labels = dtypes.is_integer(target.dtype) and (ignored is not None or class_weight is not None)
+    if not labels:
+        return ops.full((), float(target.shape[0])) if weight is None else ops.sum(weight)
+    kept = target != (-1 if ignored is None else ignored)
+    counted = ops.astype(kept, dtypes.default_float)
+    if class_weight is not None:
+        counted = counted * ops.take(class_weight, ops.where(kept, target, 0))
+    if weight is not None:
+        counted = counted * ops.reshape(weight, (-1,) + (1,) * (target.ndim - 1))
+    return ops.sum(counted)
 
 
 def training_step(
@@ -128,7 +144,7 @@ def training_step(
             (value, prediction), found = differentiate(model, *piece)
             predictions.append(prediction)
             losses.append(value)
-            share = _share(*_parts(piece, n_inputs)[1:], loss_mean.reduction)
+            share = share_of(loss, *_parts(piece, n_inputs)[1:], loss_mean.reduction)
             shares.append(ops.astype(share, value.dtype))
             gradients.append(found)
         value, gradient, share = _combine(losses, shares, gradients, loss_mean.reduction)
@@ -194,7 +210,7 @@ def evaluation_step(
         x, y, weight = _parts(batch, n_inputs)
         prediction = model(*x)
         value = call_loss(loss, prediction, y, weight)
-        share = _share(y, weight, loss_mean.reduction)
+        share = share_of(loss, y, weight, loss_mean.reduction)
         sums = [metric.statistics(prediction, y, weight) for metric in metrics]
         return [value, loss_mean.of_batch(value, share), *sums]
 

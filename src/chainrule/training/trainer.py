@@ -42,8 +42,8 @@ class Trainer:
 
     Args:
         model: What learns.
-        loss: A loss of ``nn``, or ``function(prediction, target)`` → scalar Array (with an argument
-            ``sample_weight`` where weights are used).
+        loss: A loss of ``nn``, or ``function(prediction, target)`` → scalar Array, a mean over the
+            batch (with an argument ``sample_weight`` where weights are used).
         optimizer: An optimizer of ``optim``.
         metrics: Names (``"accuracy"``), Metrics, or functions of prediction and target; measured
             on training and validation data.

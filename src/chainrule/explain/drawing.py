@@ -96,10 +96,9 @@ def render(lecture: Lecture, style: bool = True) -> str:
     curves = [_curve(boxes[arrow.source], boxes[arrow.target]) for arrow in arrows]
     parts += [_line(i, points) for i, points in enumerate(curves)]
     placed: list[tuple[float, float, float]] = []
-    parts += [
-        _labels(i, arrow, boxes, points, placed)
-        for i, (arrow, points) in enumerate(zip(arrows, curves, strict=True))
-    ]
+    ways = [sum(other.source == arrow.source for other in arrows) for arrow in arrows]
+    for i in sorted(range(len(arrows)), key=lambda i: -ways[i]):  # the crowded ones choose first
+        parts.append(_labels(i, arrows[i], boxes, curves[i], placed))
     asked = {chain.name for chain in lecture.chains}
     numbers = {step.name: i for i, step in enumerate(lecture.steps)}
     parts += [_box(numbers[name], box, name in asked) for name, box in boxes.items()]
@@ -140,7 +139,7 @@ def _lay_out(lecture: Lecture) -> dict[str, Box]:
         for row, name in enumerate(names):
             boxes[name].x, boxes[name].y = x + width / 2, top + row * _ROW
         passing = sum(a.source in names for a in arrows_of(lecture))
-        x += width + _GAP + 18 * min(max(passing - 3, 0), 9)
+        x += width + _GAP + 20 * min(max(passing - 3, 0), 9)
     return boxes
 
 
@@ -243,10 +242,10 @@ def _free_spot(
 ) -> tuple[float, float]:
     """A place on the curve where the labels cover no others, near its beginning if there is one."""
     best = (-1.0, 0.0, 0.0)
-    for t in (0.4, 0.5, 0.32, 0.6, 0.26, 0.66, 0.71, 0.2, 0.76, 0.81, 0.86):
+    for t in (0.4, 0.5, 0.3, 0.6, 0.22, 0.66, 0.72, 0.16, 0.78, 0.84):
         x, y = _on_curve(points, t)
         room = min(
-            (max(abs(x - px) - (width + pw) / 2, abs(y - py) - 26) for px, py, pw in placed),
+            (max(abs(x - px) - (width + pw) / 2, abs(y - py) - 30) for px, py, pw in placed),
             default=1.0,
         )
         if room > best[0] or best == (-1.0, 0.0, 0.0):

@@ -10,7 +10,7 @@ from chainrule.errors import DtypeError
 from chainrule.ops import dtypes
 from chainrule.ops.elementwise import align_batch, elementwise, in_float32
 from chainrule.ops.hooks import Operand, Value
-from chainrule.ops.operands import as_value, broadcast_operands, promote_operands
+from chainrule.ops.operands import as_value, is_value, broadcast_operands, promote_operands
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Spec, bind, register
 from chainrule.ops.unary import abs, astype, exp, isfinite, log, log1p, signbit, zeros_like
@@ -32,10 +32,6 @@ def _where_infer(condition: Value, a: Value, b: Value) -> Spec:
     return a.shape, a.dtype
 
 
-def _where_samples(condition: Value, a: Value, b: Value) -> Value:
-    return where(condition > 0, a, b)
-
-
 WHERE = register(
     Op(
         name="where",
@@ -47,7 +43,7 @@ WHERE = register(
         batch=lambda inputs, batched: bind("where", *align_batch(inputs, batched)),
         formula="{y} if {x} else {z}",
         derivative=("0", "1 if {x} else 0", "0 if {x} else 1"),
-        cases=(Case(shapes=((3, 4),) * 3, function=_where_samples),),
+        cases=(Case(shapes=((3, 4),) * 3, masks=(0,)),),
     )
 )
 
@@ -290,34 +286,44 @@ def logaddexp(x: Operand, y: Operand, /) -> Value:
     return where(apart > 0, b, a) + log1p(exp(where(apart > 0, -apart, apart)))
 
 
+def _compare(op: Op, x: Operand, y: Operand) -> Value:
+    """Bind a comparison; a Python integer beyond the other side's type is compared as int64."""
+    for wide, narrow in ((x, y), (y, x)):
+        if type(wide) is int and is_value(narrow) and dtypes.is_integer(narrow.dtype):
+            limits = np.iinfo(narrow.dtype)
+            if not limits.min <= wide <= limits.max and narrow.dtype != dtypes.uint64:
+                return _binary(op, *(as_value(z, dtypes.int64) for z in (x, y)))
+    return _binary(op, x, y)
+
+
 def equal(x: Operand, y: Operand, /) -> Value:
     """X = y."""
-    return _binary(EQUAL, x, y)
+    return _compare(EQUAL, x, y)
 
 
 def not_equal(x: Operand, y: Operand, /) -> Value:
     """X ≠ y."""
-    return _binary(NOT_EQUAL, x, y)
+    return _compare(NOT_EQUAL, x, y)
 
 
 def less(x: Operand, y: Operand, /) -> Value:
     """X < y."""
-    return _binary(LESS, x, y)
+    return _compare(LESS, x, y)
 
 
 def less_equal(x: Operand, y: Operand, /) -> Value:
     """X ≤ y."""
-    return _binary(LESS_EQUAL, x, y)
+    return _compare(LESS_EQUAL, x, y)
 
 
 def greater(x: Operand, y: Operand, /) -> Value:
     """X > y."""
-    return _binary(GREATER, x, y)
+    return _compare(GREATER, x, y)
 
 
 def greater_equal(x: Operand, y: Operand, /) -> Value:
     """X ≥ y."""
-    return _binary(GREATER_EQUAL, x, y)
+    return _compare(GREATER_EQUAL, x, y)
 
 
 def bitwise_and(x: Operand, y: Operand, /) -> Value:

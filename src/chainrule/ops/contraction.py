@@ -143,6 +143,7 @@ DOT_GENERAL = register(
             Case(((3, 0), (0, 2)), {"contract": ((1,), (0,)), "batch": ((), ())}),
             Case(((3,), (2,)), {"contract": ((), ()), "batch": ((), ())}),
         ),
+        dtypes=dtypes.NUMERIC,
         tolerance={"float32": 1e-5},
     )
 )

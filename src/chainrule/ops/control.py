@@ -1,6 +1,9 @@
 """Control flow: ``scan``, ``cond`` and ``while_loop``, whose bodies are closed graphs.
 
 The functions that users call, with nested containers, are in ``chainrule.control``.
+
+A body is derived as a whole, so the derivative rules of this family are told by ``wanted`` which
+inputs lie on the way to what is differentiated; the other cotangents would be computed in vain.
 """
 
 from __future__ import annotations
@@ -46,11 +49,11 @@ def _scan_evaluate(
 
 
 def _scan_vjp(
-    g: tuple[Value, ...], y: tuple[Value, ...], *inputs: Value, body: Subgraph,
-    n_carry: int, n_xs: int, length: int, reverse: bool,
+    g: tuple[Value, ...], y: tuple[Value, ...], *inputs: Value, wanted: Sequence[int],
+    body: Subgraph, n_carry: int, n_xs: int, length: int, reverse: bool,
 ) -> tuple[Value | None, ...]:  # fmt: skip
     """Backward = the forward scan again, with residuals as results, and a reversed scan."""
-    wrt = [i for i, x in enumerate(body.inputs) if dtypes.is_floating(x.dtype)]
+    wrt = _active_inputs(body, wanted, n_carry)
     split = hooks.differentiate(body, wrt)
     stacked = _residual_scan(split, inputs, body, n_carry, n_xs, length, reverse)
     xs = inputs[n_carry : n_carry + n_xs]
@@ -98,6 +101,18 @@ def _scan_vjp(
     outputs = scan_graph(backward, start, sequences, constants, length, not reverse)
     found: dict[int, Value] = dict(zip([*carry_wrt, *constant_wrt, *xs_wrt], outputs, strict=True))
     return tuple(found.get(i) for i in range(len(inputs)))
+
+
+def _active_inputs(body: Subgraph, wanted: Sequence[int], n_carry: int) -> list[int]:
+    """The wanted inputs, and the carries that come to depend on them in some step."""
+    floating = [i for i in range(n_carry) if dtypes.is_floating(body.outputs[i].dtype)]
+    needs = {i: hooks.needed_inputs([body.outputs[i]], body.inputs) for i in floating}
+    active = set(wanted)
+    while True:
+        grown = {i for i in floating if needs[i] & active} - active
+        if not grown:
+            return sorted(active)
+        active |= grown
 
 
 def _residual_scan(
@@ -215,15 +230,16 @@ def _cond_evaluate(
 
 def _cond_vjp(
     g: tuple[Value, ...], y: tuple[Value, ...], chosen: Value, *operands: Value,
-    on_true: Subgraph, on_false: Subgraph,
+    wanted: Sequence[int], on_true: Subgraph, on_false: Subgraph,
 ) -> tuple[Value | None, ...]:  # fmt: skip
-    wrt = [i for i, x in enumerate(operands) if dtypes.is_floating(x.dtype)]
+    wrt = [i - 1 for i in wanted]
     floats = [i for i, out in enumerate(y) if dtypes.is_floating(out.dtype)]
-    cotangents = [g[i] for i in floats]
+    arguments = [*operands, *(g[i] for i in floats)]
     branches = [hooks.pullback(branch, wrt) for branch in (on_true, on_false)]
-    outputs = bind(
-        "cond", chosen, *operands, *cotangents, on_true=branches[0], on_false=branches[1]
-    )
+    used = set().union(*(hooks.needed_inputs(b.outputs, b.inputs) for b in branches))
+    kept = sorted(used)
+    slim = [hooks.graph([b.inputs[i] for i in kept], b.outputs) for b in branches]
+    outputs = bind("cond", chosen, *(arguments[i] for i in kept), on_true=slim[0], on_false=slim[1])
     found = dict(zip(wrt, outputs, strict=True))
     return (None, *(found.get(i) for i in range(len(operands))))
 
@@ -276,7 +292,9 @@ def _while_evaluate(
     return tuple(state)
 
 
-def _while_vjp(g: Any, y: Any, *inputs: Value, **attributes: Any) -> tuple[Value | None, ...]:
+def _while_vjp(
+    g: Any, y: Any, *inputs: Value, wanted: Sequence[int], **attributes: Any
+) -> tuple[Value | None, ...]:
     raise GradientError(
         "while_loop has no derivative: how often it runs is known only when it has run",
         expected="a loop whose number of steps is known",
@@ -315,12 +333,14 @@ def _while_batch(
             kept.append(bind("where", bind("broadcast_to", mask, shape=a.shape), a, b))
         return kept
 
-    specs = [(x.shape, x.dtype) for x in [*state, *constants]]
+    going, body = (hooks.trace(f, [*state, *constants]) for f in (any_going, advance))
+    # what batching computed beforehand, such as broadcast constants, was caught from outside
+    for_test = [*constants, *getattr(going, "captured", ())]
+    for_body = [*constants, *getattr(body, "captured", ())]
     return tuple(
         bind(
-            "while_loop", *state, *constants, *constants,
-            test=hooks.trace(any_going, specs), body=hooks.trace(advance, specs),
-            n_state=n_state, n_test=len(constants),
+            "while_loop", *state, *for_test, *for_body,
+            test=going, body=body, n_state=n_state, n_test=len(for_test),
         )
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.errors import ArgumentError, ShapeError
+from chainrule.ops.dtypes import FLOATS
 from chainrule.ops.hooks import Operand, Value
 from chainrule.ops.kernels.convolution import convolve
 from chainrule.ops.kernels.geometry import output_sizes, spread_size
@@ -181,6 +182,7 @@ CONVOLUTION = register(
             ),
             Case(((0, 2, 4), (2, 2, 3)), _geometry((1,), ((0, 0),), (1,), (1,), 1)),
         ),
+        dtypes=FLOATS,
         tolerance={"float32": 1e-5},
     )
 )

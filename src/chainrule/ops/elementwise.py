@@ -16,7 +16,7 @@ from chainrule.ops.record import Case, Op, Spec, bind, register
 
 KINDS: dict[str, tuple[Dtype, ...]] = {
     "float": dtypes.FLOATS,
-    "numeric": (*dtypes.SIGNED, *dtypes.UNSIGNED, *dtypes.FLOATS),
+    "numeric": dtypes.NUMERIC,
     "integer": (*dtypes.SIGNED, *dtypes.UNSIGNED),
     "bitwise": (dtypes.bool_, *dtypes.SIGNED, *dtypes.UNSIGNED),
     "any": dtypes.ALL,
@@ -104,6 +104,7 @@ def elementwise(
             vjp=vjp,
             batch=batch,
             nondifferentiable=vjp is None,
+            dtypes=KINDS[kind],
             cases=(Case(shapes=((3, 4),) * arity, domain=domain),),
             **fields,
         )

@@ -129,6 +129,7 @@ SCATTER = register(
         formula="{x} with {z} at {y}",
         derivative=("1 (0 where set)", "0", "1 where written"),
         at_kink="of several values set at one place the last has derivative 1",
+        dtypes=dtypes.NUMERIC,
         cases=(
             Case(((5, 3), (4, 1), (4, 3)), {"mode": "add"}, integers={1: 5}),
             Case(((5, 3), (4, 1), (4, 3)), {"mode": "set"}, integers={1: 5}),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from chainrule.ops.dtypes import Dtype
+from chainrule.ops.dtypes import ALL, Dtype
 from chainrule.ops.hooks import Value, hooks
 
 Shape = tuple[int, ...]
@@ -22,14 +22,14 @@ class Case:
         attributes: Attributes of the call.
         domain: Interval that samples of floating inputs are drawn from.
         integers: Position of an integer input → its exclusive upper bound.
-        function: How to call the op when it is not ``bind(op, *inputs, **attributes)``.
+        masks: Positions of bool inputs.
     """
 
     shapes: tuple[Shape, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
     domain: tuple[float, float] = (-2.0, 2.0)
     integers: dict[int, int] = field(default_factory=dict)
-    function: Callable[..., Any] | None = None
+    masks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,7 +46,8 @@ class Op:
         evaluate: ``evaluate(*arrays, **attributes)`` → NumPy array (or tuple of them).
         vjp: ``vjp(g, y, *inputs, **attributes)`` → one cotangent per input (None: no derivative
             in that input), linear in ``g`` and built from ops; or None for an op without
-            derivative, which then is ``nondifferentiable``.
+            derivative, which then is ``nondifferentiable``. In the family ``control`` it also gets
+            ``wanted``, the positions of the inputs whose cotangents are asked for.
         batch: ``batch(inputs, batched, **attributes)`` → outputs with the batch axis in front.
         multiple: The op has several outputs; ``g`` and ``y`` are then tuples.
         nondifferentiable: The derivative is zero or undefined everywhere, and that is meant.
@@ -54,6 +55,7 @@ class Op:
         derivative: The local derivative in each input as text; ``{out}`` is the output.
         at_kink: What the derivative is taken to be at ties and kinks, as text.
         kinks: Points that generated samples keep away from.
+        dtypes: Element types that those inputs may have which no case fixes.
         cases: Inputs for the generated tests.
         tolerance: Relative tolerance against float64, by dtype name.
     """
@@ -71,6 +73,7 @@ class Op:
     derivative: tuple[str, ...] = ()
     at_kink: str = ""
     kinks: tuple[float, ...] = ()
+    dtypes: tuple[Dtype, ...] = ALL
     cases: tuple[Case, ...] = ()
     tolerance: dict[str, float] = field(default_factory=dict)
 

@@ -63,6 +63,7 @@ SUM = register(
         batch=_batch("sum"),
         formula="Σ {x}",
         derivative=("1",),
+        dtypes=dtypes.NUMERIC,
         cases=(*_CASES, Case(shapes=((0, 3),), attributes={"axes": (0,)})),
     )
 )
@@ -127,6 +128,7 @@ PROD = register(
         batch=_batch("prod"),
         formula="Π {x}",
         derivative=("Π of the others",),
+        dtypes=dtypes.NUMERIC,
         cases=_CASES,
     )
 )
@@ -170,6 +172,7 @@ def _extremum(name: str, function: Any, word: str) -> Op:
             formula=f"{word} {{x}}",
             derivative=(f"1 at the first {word}imum, else 0",),
             at_kink="the first index at a tie",
+            dtypes=dtypes.NUMERIC,
             cases=_CASES,
         )
     )
@@ -197,6 +200,7 @@ def _position(name: str, function: Any) -> Op:
             batch=lambda inputs, batched, *, axis: bind(name, inputs[0], axis=axis + 1),
             formula=f"{name} {{x}}",
             at_kink="the first index at a tie",
+            dtypes=dtypes.NUMERIC,
             cases=(Case(shapes=((3, 4),), attributes={"axis": 1}),),
         )
     )
@@ -226,6 +230,7 @@ CUMSUM = register(
         batch=lambda inputs, batched, *, axis: bind("cumsum", inputs[0], axis=axis + 1),
         formula="running Σ {x}",
         derivative=("1 for this place and those before",),
+        dtypes=dtypes.NUMERIC,
         cases=(
             Case(shapes=((3, 4),), attributes={"axis": 1}),
             Case(shapes=((0,),), attributes={"axis": 0}),

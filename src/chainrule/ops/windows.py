@@ -88,6 +88,7 @@ FOLD_WINDOWS = register(
         batch=lambda inputs, batched, **geometry: bind("fold_windows", inputs[0], **geometry),
         formula="windows of {x} added up in place",
         derivative=("1",),
+        dtypes=dtypes.NUMERIC,
         cases=(
             Case(
                 ((2, 5, 3),),

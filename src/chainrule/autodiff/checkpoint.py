@@ -13,7 +13,7 @@ from chainrule.array import Array, close, placeholder
 from chainrule.autodiff.effects import Watch, store
 from chainrule.autodiff.subgraphs import pullback
 from chainrule.autodiff.vectorize import batch_graph
-from chainrule.graph import Graph, next_serial
+from chainrule.graph import Graph, needed_inputs, next_serial
 from chainrule.ops import dtypes
 from chainrule.ops.hooks import Value
 from chainrule.ops.record import Op, Spec, bind, register
@@ -28,21 +28,23 @@ def _infer(*inputs: Value, body: Graph) -> tuple[Spec, ...]:
 
 
 def _vjp(
-    g: tuple[Value, ...], y: tuple[Value, ...], *inputs: Value, body: Graph
+    g: tuple[Value, ...], y: tuple[Value, ...], *inputs: Value, wanted: Sequence[int], body: Graph
 ) -> tuple[Value | None, ...]:
     """One node again: it computes the body anew and pulls back through that."""
-    wrt = [i for i, x in enumerate(inputs) if dtypes.is_floating(x.dtype)]
     # results that nobody asks after, such as buffers written on the way, are left out
     asked = [
         i for i, (part, out) in enumerate(zip(g, y, strict=True))
         if dtypes.is_floating(out.dtype) and not _is_zero(part)
     ]  # fmt: skip
-    if not wrt or not asked:
+    if not asked:
         return (None,) * len(inputs)
     forward = Graph(body.inputs, [body.outputs[i] for i in asked])
-    backward = _behind_barriers(pullback(forward, wrt), len(inputs))
-    results = bind(CHECKPOINT, *inputs, *(g[i] for i in asked), body=backward)
-    found = dict(zip(wrt, results, strict=True))
+    backward = _behind_barriers(pullback(forward, wanted), len(inputs))
+    kept = sorted(needed_inputs(backward.outputs, backward.inputs))
+    arguments = [*inputs, *(g[i] for i in asked)]
+    slim = Graph([backward.inputs[i] for i in kept], backward.outputs)
+    results = bind(CHECKPOINT, *(arguments[i] for i in kept), body=slim)
+    found = dict(zip(wanted, results, strict=True))
     return tuple(found.get(i) for i in range(len(inputs)))
 
 

@@ -54,13 +54,16 @@ def _evaluate(
 
 def _vjp(
     g: tuple[Value, ...], y: tuple[Value, ...], *inputs: Value,
-    pull: Graph, counts: Counts, name: str,
+    wanted: Sequence[int], pull: Graph, counts: Counts, name: str,
 ) -> tuple[Value | None, ...]:  # fmt: skip
     start = counts.results + counts.residuals
     stop = start + counts.arguments
     cotangents = [part for part in g if dtypes.is_floating(part.dtype)]
-    found = pull.apply([*inputs[counts.results : start], *cotangents, *inputs[stop:]])
-    return (*(None,) * start, *found, *(None,) * (len(inputs) - stop))
+    asked = [i for i in wanted if start <= i < stop]
+    part = Graph(pull.inputs, [pull.outputs[i - start] for i in asked])
+    results = part.apply([*inputs[counts.results : start], *cotangents, *inputs[stop:]])
+    found = dict(zip(asked, results, strict=True))
+    return tuple(found.get(i) for i in range(len(inputs)))
 
 
 def _batch(

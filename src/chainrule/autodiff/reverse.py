@@ -60,7 +60,7 @@ def pull_back(
         arrived = [received.get((node, i)) for i in range(len(node.specs))]
         if all(part is None for part in arrived):
             continue
-        sent = _apply_rule(node, arrived)
+        sent = _apply_rule(node, arrived, positions)
         for i in positions:
             part = sent[i]
             if part is not None:
@@ -78,7 +78,9 @@ def _accumulate(received: dict[Place, Array], key: Place, cotangent: Array) -> N
             received[key] = ops.add(known, cotangent)
 
 
-def _apply_rule(node: Node, parts: list[Array | None]) -> Sequence[Array | None]:
+def _apply_rule(
+    node: Node, parts: list[Array | None], positions: list[int]
+) -> Sequence[Array | None]:
     """Call the op's derivative rule; what it records is marked as this node's derivative."""
     op = node.op
     assert op is not None
@@ -92,7 +94,9 @@ def _apply_rule(node: Node, parts: list[Array | None]) -> Sequence[Array | None]
             ops.zeros_like(y) if part is None else part
             for y, part in zip(outputs, parts, strict=True)
         )
-        return op.vjp(filled, outputs, *node.inputs, **node.attributes)
+        # a body is derived as a whole: its rule is told what for
+        wanted = {"wanted": positions} if op.family == "control" else {}
+        return op.vjp(filled, outputs, *node.inputs, **wanted, **node.attributes)
 
 
 def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:

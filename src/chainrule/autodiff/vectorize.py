@@ -11,6 +11,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.graph import Graph, Node
 from chainrule.ops.hooks import hooks
 from chainrule.ops.origin import here, origin_of
+from chainrule.scope import transform_scope
 from chainrule.tree import flatten, unflatten
 
 
@@ -108,7 +109,8 @@ def vmap(
             (x.shape[1:] if flag else x.shape, x.dtype)
             for x, flag in zip(moved, flags, strict=True)
         ]
-        graph: Any = trace(on_leaves, like)
+        with transform_scope():
+            graph: Any = trace(on_leaves, like)
         caught = list(graph.captured)
         outputs = apply_batched(graph, [*moved, *caught], flags + [False] * len(caught), size)
         placed = [ops.moveaxis(y, 0, out_axes) for y in outputs]

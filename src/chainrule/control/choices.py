@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from chainrule import ops
 from chainrule.array import Array, CapturedGraph, close, placeholder
 from chainrule.autodiff.effects import Slot, Watch, Written, store
-from chainrule.control.carried import Tree, check_state, check_structure, named, strong, take_apart
+from chainrule.control.carried import Tree, check_state, check_structure, named, take_apart
 from chainrule.errors import ArgumentError, ChainruleError, DtypeError, ShapeError
 from chainrule.graph import Graph, next_serial
 from chainrule.ops import dtypes
@@ -121,9 +121,11 @@ def _agreeing(what: str, first: _Branch, second: _Branch) -> list[tuple[Array, A
     pairs = []
     leaves = zip(first.result.paths, first.result.arrays, second.result.arrays, strict=True)
     for path, a, b in leaves:
-        if a.weak or b.weak:
-            common = common_dtype((a, b))
-            a, b = (ops.astype(x, common) if not (a.weak and b.weak) else strong(x) for x in (a, b))
+        common = common_dtype((a, b))
+        if a.weak and b.weak and dtypes.is_floating(common):
+            common = dtypes.default_float
+        if (a.weak and b.weak) or (a.weak and b.dtype == common) or (b.weak and a.dtype == common):
+            a, b = (ops.astype(x, common) for x in (a, b))
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             error: type[ChainruleError] = DtypeError if a.shape == b.shape else ShapeError
             raise error(

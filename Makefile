@@ -22,7 +22,8 @@ test-all: $(VENV)/test-installed
 
 # comparisons with PyTorch and scikit-learn, installed if absent
 test-peers: $(VENV)/test-installed
-	$(BIN)/python -c "import torch, sklearn" 2>/dev/null || $(BIN)/python -m pip install -q ".[peers]"
+	$(BIN)/python -c "import torch, sklearn" 2>/dev/null \
+	  || $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test,peers]"
 	$(BIN)/python -m pytest -m peer
 
 check:

@@ -10,7 +10,7 @@ from chainrule.errors import DtypeError
 from chainrule.ops import dtypes
 from chainrule.ops.elementwise import align_batch, elementwise, in_float32
 from chainrule.ops.hooks import Operand, Value
-from chainrule.ops.operands import as_value, is_value, broadcast_operands, promote_operands
+from chainrule.ops.operands import as_value, broadcast_operands, is_value, promote_operands
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Spec, bind, register
 from chainrule.ops.unary import abs, astype, exp, isfinite, log, log1p, signbit, zeros_like

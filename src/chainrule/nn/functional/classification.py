@@ -165,8 +165,7 @@ def cross_entropy(
     if dtypes.is_floating(t.dtype) and t.ndim == z.ndim:
         return _soft_cross_entropy(z, t, weight, label_smoothing, reduction, sample_weight)
     check_labels("cross_entropy", z, t, ignore_index)
-    kept = t != ignore_index
-    labels = ops.where(kept, t, ops.zeros_like(t)) if _may_hold(ignore_index, t) else t
+    labels, kept = _without_ignored(t, ignore_index)
     class_weight = _class_weights(weight, z)
     if label_smoothing == 0.0:
         values = _softmax_cross_entropy(z, labels)
@@ -180,18 +179,21 @@ def cross_entropy(
         values = values * mask
     if label_smoothing:
         values = values + even * label_smoothing
-    if _may_hold(ignore_index, t):
+    if kept is not None:
         present = ops.astype(kept, z.dtype)
         values = values * present
         mask = present if mask is None else mask * present
     return _reduce_masked(values, mask, reduction, sample_weight)
 
 
-def _may_hold(ignore_index: int, labels: Array) -> bool:
-    """Whether the ignored label can occur at all in labels of this type."""
+def _without_ignored(labels: Array, ignore_index: int) -> tuple[Array, Array | None]:
+    """Labels with the ignored ones as 0, and which are kept; None if none can be ignored."""
     if ignore_index < 0 and labels.dtype in dtypes.UNSIGNED:
-        return False
-    return not visible(labels) or bool((labels.numpy() == ignore_index).any())
+        return labels, None
+    if visible(labels) and not bool((labels.numpy() == ignore_index).any()):
+        return labels, None
+    kept = labels != ignore_index
+    return ops.where(kept, labels, ops.zeros_like(labels)), kept
 
 
 def _reduce_masked(values: Array, mask: Array | None, reduction: str, sample_weight: Any) -> Array:
@@ -322,11 +324,10 @@ def nll_loss(
     logs = _classes_last(floating(prediction, "nll_loss: the log-probabilities"))
     t = ops.as_value(target)
     check_labels("nll_loss", logs, t, ignore_index)
-    kept = t != ignore_index
-    labels = ops.where(kept, t, ops.zeros_like(t)) if _may_hold(ignore_index, t) else t
+    labels, kept = _without_ignored(t, ignore_index)
     mask = _class_weights(weight, logs)
     mask = None if mask is None else ops.take(mask, labels)
-    if _may_hold(ignore_index, t):
+    if kept is not None:
         present = ops.astype(kept, logs.dtype)
         mask = present if mask is None else mask * present
     values = -_pick(logs, labels)

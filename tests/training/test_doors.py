@@ -156,6 +156,11 @@ ERRORS = {
         ArgumentError,
         r"optim.Adam\(1e-3\)",
     ),
+    "an optimizer that takes no batches": (
+        lambda: trainer_of(nn.Linear(2, 2), optimizer=optim.LBFGS()),
+        ArgumentError,
+        r"optimizer\.minimize\(loss, model\)",
+    ),
     "another model's optimizer": (
         lambda: borrowed_optimizer(),
         StateError,

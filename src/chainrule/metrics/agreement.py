@@ -51,13 +51,14 @@ class _ByClass(Metric):
         weight = ops.reshape(d.weight, (-1, 1))
         said = ops.one_hot(d.predicted, d.n_classes, dtype=dtypes.float64)
         meant = ops.one_hot(d.actual, d.n_classes, dtype=dtypes.float64) * weight
-        return ops.concat(
+        sums: Array = ops.concat(
             [
                 ops.sum(said * meant, axis=0),
                 ops.sum(said * weight, axis=0),
                 ops.sum(meant, axis=0),
             ]
         )
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The value; NaN over no samples."""
@@ -274,7 +275,8 @@ class ConfusionMatrix(Metric):
         said = ops.one_hot(d.predicted, d.n_classes, dtype=dtypes.float64)
         meant = ops.one_hot(d.actual, d.n_classes, dtype=dtypes.float64)
         weighted = meant * ops.reshape(d.weight, (-1, 1))
-        return ops.reshape(ops.matmul(ops.matrix_transpose(weighted), said), (-1,))
+        sums: Array = ops.reshape(ops.matmul(ops.matrix_transpose(weighted), said), (-1,))
+        return sums
 
     def result(self, sums: np.ndarray) -> Any:
         """The matrix."""

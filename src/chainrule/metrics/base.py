@@ -125,7 +125,8 @@ def mean_of(total: float, weight: float) -> float:
 
 def wide(x: Array) -> Array:
     """Cast to float64, the type of all statistics."""
-    return ops.astype(x, dtypes.float64)
+    answer: Array = ops.astype(x, dtypes.float64)
+    return answer
 
 
 def weights_like(x: Array, sample_weight: Array | None) -> Array:
@@ -135,7 +136,8 @@ def weights_like(x: Array, sample_weight: Array | None) -> Array:
         ShapeError: There is not one weight a sample.
     """
     if sample_weight is None:
-        return ops.ones(x.shape, dtype=dtypes.float64)
+        answer: Array = ops.ones(x.shape, dtype=dtypes.float64)
+        return answer
     flat = _without_ones(sample_weight)
     if flat.shape != x.shape[: flat.ndim] or (x.ndim and not flat.ndim and x.shape[0] != 1):
         raise ShapeError(
@@ -145,7 +147,8 @@ def weights_like(x: Array, sample_weight: Array | None) -> Array:
             where=str(here()),
         )
     column = ops.reshape(wide(flat), (*flat.shape, *(1,) * (x.ndim - flat.ndim)))
-    return ops.broadcast_to(column, x.shape)
+    answer = ops.broadcast_to(column, x.shape)
+    return answer
 
 
 def _without_ones(x: Array) -> Array:
@@ -193,7 +196,7 @@ class MeanOf(Metric):
         name: str | None = None,
         higher_is_better: bool = False,
     ) -> None:
-        super().__init__(name or getattr(function, "__name__", "metric"))
+        super().__init__(name or str(getattr(function, "__name__", "metric")))
         self.function = function
         self.higher_is_better = higher_is_better
 
@@ -211,7 +214,8 @@ class MeanOf(Metric):
                 where=str(here()),
             )
         weight = weights_like(values, sample_weight)
-        return ops.stack([ops.sum(values * weight), ops.sum(weight)])
+        sums: Array = ops.stack([ops.sum(values * weight), ops.sum(weight)])
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The weighted mean."""

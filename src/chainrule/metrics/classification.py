@@ -91,7 +91,8 @@ def _class_numbers(prediction: Array, target: Array, name: str) -> Array:
     """The true classes as one row of int64."""
     n_classes = prediction.shape[-1]
     if prediction.shape == target.shape:
-        return ops.reshape(ops.argmax(target, axis=-1), (-1,))
+        answer: Array = ops.reshape(ops.argmax(target, axis=-1), (-1,))
+        return answer
     if target.shape not in (prediction.shape[:-1], (*prediction.shape[:-1], 1)):
         raise ShapeError(
             f"{name}: targets do not fit the predictions",
@@ -117,7 +118,8 @@ def _class_numbers(prediction: Array, target: Array, name: str) -> Array:
             fix="count classes from 0, or give the model's last layer more outputs",
             where=str(here()),
         )
-    return labels
+    answer = labels
+    return answer
 
 
 class Accuracy(Metric):
@@ -142,7 +144,8 @@ class Accuracy(Metric):
         """Weight of the hits, weight of all."""
         d = decide(prediction, target, sample_weight, self.name, self.threshold)
         hits = ops.where(d.predicted == d.actual, d.weight, 0.0)
-        return ops.stack([ops.sum(hits), ops.sum(d.weight)])
+        sums: Array = ops.stack([ops.sum(hits), ops.sum(d.weight)])
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The share; NaN over no samples."""
@@ -187,7 +190,8 @@ class TopKAccuracy(Metric):
         ahead = (d.scores > own) | ((d.scores == own) & (classes < ops.reshape(d.actual, (-1, 1))))
         rank = ops.sum(ahead, axis=1)
         hits = ops.where(rank < self.k, d.weight, 0.0)
-        return ops.stack([ops.sum(hits), ops.sum(d.weight)])
+        sums: Array = ops.stack([ops.sum(hits), ops.sum(d.weight)])
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The share; NaN over no samples."""
@@ -225,19 +229,24 @@ class LogLoss(Metric):
             own = ops.take_along_axis(scores, ops.reshape(d.actual, (-1, 1)), axis=1)[:, 0]
             surprise = self._multiclass(scores, own)
         total = ops.sum(ops.where(d.weight > 0, surprise * d.weight, 0.0))
-        return ops.stack([total, ops.sum(d.weight)])
+        sums: Array = ops.stack([total, ops.sum(d.weight)])
+        return sums
 
     def _binary(self, scores: Array, positive: Array) -> Array:
         if self.from_logits:
-            return ops.logaddexp(scores, 0.0) - scores * positive
+            answer: Array = ops.logaddexp(scores, 0.0) - scores * positive
+            return answer
         p = ops.clip(scores, self.epsilon, 1.0 - self.epsilon)
-        return -(positive * ops.log(p) + (1.0 - positive) * ops.log(1.0 - p))
+        answer = -(positive * ops.log(p) + (1.0 - positive) * ops.log(1.0 - p))
+        return answer
 
     def _multiclass(self, scores: Array, own: Array) -> Array:
         if self.from_logits:
-            return ops.logsumexp(scores, axis=1) - own
+            answer: Array = ops.logsumexp(scores, axis=1) - own
+            return answer
         total = ops.sum(scores, axis=1)
-        return -ops.log(ops.clip(own / total, self.epsilon, 1.0))
+        answer = -ops.log(ops.clip(own / total, self.epsilon, 1.0))
+        return answer
 
     def result(self, sums: np.ndarray) -> float:
         """The mean; NaN over no samples."""

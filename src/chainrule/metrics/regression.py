@@ -21,7 +21,8 @@ class _ErrorMean(Metric):
         prediction, target = same_shape(prediction, target, self.name)
         values = self._error(wide(prediction) - wide(target))
         weight = weights_like(values, sample_weight)
-        return ops.concat([_one(ops.sum(weight[:, 0])), ops.sum(values * weight, axis=0)])
+        sums: Array = ops.concat([_one(ops.sum(weight[:, 0])), ops.sum(values * weight, axis=0)])
+        return sums
 
     def _error(self, difference: Array) -> Array:
         raise NotImplementedError
@@ -32,7 +33,8 @@ class _ErrorMean(Metric):
 
 
 def _one(x: Array) -> Array:
-    return ops.reshape(x, (1,))
+    answer: Array = ops.reshape(x, (1,))
+    return answer
 
 
 class MeanAbsoluteError(_ErrorMean):
@@ -47,7 +49,8 @@ class MeanAbsoluteError(_ErrorMean):
         super().__init__(name)
 
     def _error(self, difference: Array) -> Array:
-        return ops.abs(difference)
+        answer: Array = ops.abs(difference)
+        return answer
 
 
 class MeanSquaredError(_ErrorMean):
@@ -107,7 +110,7 @@ class R2(Metric):
         residual = wide(prediction) - t
         weight = weights_like(t, sample_weight)
         counted = ops.astype(weight[:, 0] > 0, weight.dtype)
-        return ops.concat(
+        sums: Array = ops.concat(
             [
                 _one(ops.sum(counted)),
                 _one(ops.sum(weight[:, 0])),
@@ -116,6 +119,7 @@ class R2(Metric):
                 ops.sum(residual * residual * weight, axis=0),
             ]
         )
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The mean of the outputs' shares."""

@@ -225,7 +225,8 @@ def deserialize(content: bytes, label: str = "checkpoint") -> dict[str, Any]:
         raise StateError(f"{label} is damaged: its state is no table")
     for older in range(version, FORMAT_VERSION):
         state = MIGRATIONS[older](state)
-    return state
+    answer: dict[str, Any] = state
+    return answer
 
 
 def _version(metadata: Mapping[str, str], label: str) -> int:

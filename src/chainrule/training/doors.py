@@ -261,7 +261,8 @@ def overlaps(train: Samples, validation: Samples) -> bool:
     """True if both lie in the same memory, at least in part."""
     a, b = train.inputs[0], validation.inputs[0]
     try:
-        return bool(np.shares_memory(a, b, max_work=10_000))
+        # the annotations of NumPy know only the two named amounts of work
+        return bool(np.shares_memory(a, b, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return False
 

@@ -157,7 +157,10 @@ def _meets_weights(prediction: Array) -> Array | None:
             continue
         flags = [x.node in from_parameter for x in node.inputs]
         if node.op.family == "contraction" and any(flags) and not all(flags):
-            return next(x for x, flag in zip(node.inputs, flags, strict=True) if not flag)
+            answer: Array | None = next(
+                x for x, flag in zip(node.inputs, flags, strict=True) if not flag
+            )
+            return answer
         if any(flags) and all(flags):
             from_parameter.add(node)
     return None

@@ -38,9 +38,11 @@ class LossMean(Metric):
         """
         total = ops.astype(loss, dtypes.float64)
         if self.reduction == "sum":
-            return ops.stack([total, ops.ones((), dtype=dtypes.float64)])
+            sums: Array = ops.stack([total, ops.ones((), dtype=dtypes.float64)])
+            return sums
         weight = ops.astype(share, dtypes.float64)
-        return ops.stack([total * weight, weight])
+        sums = ops.stack([total * weight, weight])
+        return sums
 
     def result(self, sums: np.ndarray) -> float:
         """The mean, or the total."""
@@ -93,19 +95,22 @@ def share_of(loss: Any, target: Array, weight: Array | None, reduction: str) -> 
         reduction: The loss's own.
     """
     if reduction == "sum":
-        return ops.ones(())
+        answer: Array = ops.ones(())
+        return answer
     ignored = getattr(loss, "ignore_index", None)
     class_weight = getattr(loss, "weight", None)
     labels = dtypes.is_integer(target.dtype) and (ignored is not None or class_weight is not None)
     if not labels:
-        return ops.full((), float(target.shape[0])) if weight is None else ops.sum(weight)
+        answer = ops.full((), float(target.shape[0])) if weight is None else ops.sum(weight)
+        return answer
     kept = target != (-1 if ignored is None else ignored)
     counted = ops.astype(kept, dtypes.default_float)
     if class_weight is not None:
         counted = counted * ops.take(class_weight, ops.where(kept, target, 0))
     if weight is not None:
         counted = counted * ops.reshape(weight, (-1,) + (1,) * (target.ndim - 1))
-    return ops.sum(counted)
+    answer = ops.sum(counted)
+    return answer
 
 
 def training_step(

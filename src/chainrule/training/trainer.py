@@ -46,7 +46,9 @@ class Trainer:
             batch (with an argument ``sample_weight`` where weights are used).
         optimizer: An optimizer of ``optim``.
         metrics: Names (``"accuracy"``), Metrics, or functions of prediction and target; measured
-            on training and validation data.
+            on training and validation data. A single output says class 1 above 0 if the loss takes
+            logits or margins, above ½ if it compares with the targets; where those are −1 and +1,
+            say ``Accuracy(threshold=0)``.
         seed: Fixes the order of the samples and dropout, together with the model's own
             initialisation all of a run's bits.
         batch_size: Samples a step: a number (1: single-sample descent), or ``"all"`` (full-batch
@@ -387,11 +389,15 @@ def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
             fix=f"{loss.__name__}()" if isinstance(loss, type) else "loss=nn.CrossEntropyLoss()",
             where=str(here()),
         )
-    if not hasattr(optimizer, "update") or isinstance(optimizer, type | dict):
+    if not hasattr(optimizer, "__tree_children__") or isinstance(optimizer, type):
+        by_itself = hasattr(optimizer, "minimize") and not isinstance(optimizer, type)
         raise ArgumentError(
-            "the optimizer is no optimizer",
+            "this optimizer takes no steps on batches"
+            if by_itself
+            else "the optimizer is no optimizer",
             expected="an optimizer such as optim.Adam(1e-3)",
             got=repr(optimizer),
+            fix="it calls the loss itself: optimizer.minimize(loss, model)" if by_itself else "",
             where=str(here()),
         )
 

@@ -208,6 +208,13 @@ class _Descent:
         self.closure = closure
         self.targets = find_targets(parameters)
         self.n_evaluations = 0
+        if not all(target.value.is_concrete for target in self.targets.trainable.values()):
+            raise TracedValueError(
+                "L-BFGS can not run inside a compiled function: how often it evaluates the loss "
+                "depends on the values",
+                fix="compile the loss instead, and call the optimizer from outside",
+                where=str(here()),
+            )
         size = sum(target.value.size for target in self.targets.trainable.values())
         if optimizer._history and len(optimizer._history[0][0]) != size:
             raise StateError(
@@ -296,13 +303,6 @@ class _Descent:
     def _evaluate(self) -> tuple[float, np.ndarray]:
         self.n_evaluations += 1
         loss, gradients = self.closure(self.parameters)
-        if isinstance(loss, Array) and not loss.is_concrete:
-            raise TracedValueError(
-                "L-BFGS can not run inside a compiled function: how often it evaluates the loss "
-                "depends on the values",
-                fix="compile the loss instead, and call the optimizer from outside",
-                where=str(here()),
-            )
         found = match_gradients(self.targets, gradients)
         parts = [np.asarray(g.numpy(), dtype=np.float64).ravel() for g in found.values()]
         return float(loss), np.concatenate(parts) if parts else np.zeros(0)

@@ -190,6 +190,14 @@ class Optimizer(Settings):
         value, expected = target.value, self.slots()
         dtype = working_dtype(value.dtype)
         known = self.state.get(path)
+        missing = [name for name in expected if name not in (known or {})]
+        if missing and not self.step.is_concrete:
+            raise StateError(
+                f"{type(self).__name__} has no state for {path!r}, and a compiled function can not "
+                "create any",
+                fix="optimizer.initialise(parameters), once, before the first call",
+                where=str(here()),
+            )
         if known is None:
             self._begun[path] = int(self.step)
             known = self.state[path] = {}

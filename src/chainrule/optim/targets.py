@@ -69,21 +69,31 @@ def find_targets(parameters: Any) -> Targets:
         )
     trainable: dict[str, Target] = {}
     resting: set[str] = set()
-    shared: dict[tuple[Any, int], Target] = {}
-    for leaf in flatten(parameters)[0]:
+    leaves = flatten(parameters)[0]
+    shared = _places_in_modules(leaves)
+    seen: set[tuple[Any, int]] = set()
+    for leaf in leaves:
         in_module = hasattr(leaf.owner, "__tree_trainable__")
         if in_module and not leaf.owner.__tree_trainable__(leaf.key):
             resting.add(leaf.path)
             continue
         value = _parameter(leaf)
-        target = Target(value, [leaf])
-        if in_module:
-            known = shared.setdefault((value.node, value.index), target)
-            if known is not target:
-                known.places.append(leaf)
-                continue
-        trainable[leaf.path] = target
+        key = (value.node, value.index)
+        if not in_module:
+            trainable[leaf.path] = Target(value, [leaf])
+        elif key not in seen:
+            seen.add(key)
+            trainable[leaf.path] = Target(value, shared[key])
     return Targets(trainable, resting)
+
+
+def _places_in_modules(leaves: list[Leaf]) -> dict[tuple[Any, int], list[Leaf]]:
+    """Where each Array lies; a tied place that is frozen follows the one that is trained."""
+    places: dict[tuple[Any, int], list[Leaf]] = {}
+    for leaf in leaves:
+        if isinstance(leaf.value, Array) and hasattr(leaf.owner, "__tree_trainable__"):
+            places.setdefault((leaf.value.node, leaf.value.index), []).append(leaf)
+    return places
 
 
 def _parameter(leaf: Leaf) -> Array:

@@ -471,7 +471,7 @@ def close(inputs: Sequence[Array], outputs: Sequence[Array], mark: int) -> Captu
     caught: dict[tuple[Node, int], Array] = {}
     order = topological(outputs, lambda node: node.serial > mark)
     for x in [*(x for node in order for x in node.inputs), *outputs]:
-        if x.node.serial < mark and x.node not in own and not _is_plain_scalar(x.node):
+        if x.node.serial < mark and x.node not in own and not _is_plain(x.node):
             caught.setdefault((x.node, x.index), x)
     if not caught:
         return CapturedGraph(inputs, outputs, ())
@@ -482,9 +482,11 @@ def close(inputs: Sequence[Array], outputs: Sequence[Array], mark: int) -> Captu
     return CapturedGraph([*inputs, *stand_ins], graph.apply(stand_ins), captured)
 
 
-def _is_plain_scalar(node: Node) -> bool:
-    """A number in the code, such as the 2 in ``2 * x``: stays in the graph as it is."""
-    return node.op is None and not (node.tracked or node.owned) and node.specs[0][0] == ()
+def _is_plain(node: Node) -> bool:
+    """A number in the code, such as the 2 in ``2 * x``, or copies of one: stays as it is."""
+    if node.op is not None:
+        return node.op.name == "broadcast_to" and _is_plain(node.inputs[0].node)
+    return node.specs[0][0] == () and not (node.tracked or node.owned)
 
 
 def require_concrete(x: Array, why: str) -> np.ndarray:

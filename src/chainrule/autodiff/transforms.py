@@ -15,7 +15,7 @@ from chainrule.autodiff.arguments import Differentiated, detach, differentiated,
 from chainrule.autodiff.reverse import pull_back, require_scalar
 from chainrule.autodiff.vectorize import apply_batched
 from chainrule.errors import ArgumentError, GradientError, ShapeError, TeachingWarning
-from chainrule.graph import Graph
+from chainrule.graph import Graph, needed_inputs
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 from chainrule.scope import transform_scope
@@ -198,6 +198,13 @@ def push_forward(
     pulled = pull_back(outputs, dummies, wrt)
     used = [(x, t) for x, t in zip(pulled, tangents, strict=True) if x is not None]
     found = pull_back([x for x, _ in used], [t for _, t in used], dummies)
+    if needed_inputs([t for t in found if t is not None], dummies):
+        raise GradientError(
+            "a derivative rule is not linear in its cotangent, so there is no forward mode",
+            expected="custom_vjp rules that only scale and add what they are given",
+            fix="use reverse mode: cr.grad, cr.vjp",
+            where=str(here()),
+        )
     return [ops.zeros_like(y) if t is None else t for y, t in zip(outputs, found, strict=True)]
 
 

@@ -526,6 +526,18 @@ def test_wrong_settings_are_refused(make):
         make()
 
 
+def test_the_first_step_of_rprop_is_fixed_once_it_has_begun():
+    optimizer = optim.Rprop(0.1)
+    optimizer.learning_rate = 0.2
+    p = {"w": variable(np.array([1.0]))}
+    optimizer.update(p, {"w": asarray(np.array([3.0]))})
+    assert p["w"].item() == 0.8
+    with pytest.raises(StateError, match="it has begun"):
+        optimizer.learning_rate = 0.3
+    with pytest.raises(AttributeError):
+        _ = optimizer.beta1
+
+
 def test_many_steps_at_once_keep_no_history():
     p, optimizer = parameters(), optim.Adam(0.01)
     for number in range(5):

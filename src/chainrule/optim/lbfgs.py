@@ -111,8 +111,8 @@ class LBFGS:
             >>> import chainrule as cr
             >>> params = {"x": cr.variable([2.0])}
             >>> loss = cr.value_and_grad(lambda p: (p["x"] ** 4).sum())
-            >>> LBFGS(max_iterations=3).step(params, loss).n_iterations
-            3
+            >>> LBFGS().step(params, loss).loss < 1e-6
+            True
         """
         return _Descent(self, parameters, closure).run(self.max_iterations, self.max_evaluations)
 

@@ -52,7 +52,8 @@ class Optimizer(Settings):
     Hyper-parameters are attributes (``optimizer.learning_rate = 0.01``) and may be schedules. In a
     compiled function they are traced scalars: changing them compiles nothing again. Weight decay,
     momentum and their like are left out of the computation while they are exactly 0; turning them
-    on or off compiles once more.
+    on or off compiles once more. Schedules move on by one update at each call of a compiled
+    function, or at each step of ``run_steps``: update once in it.
 
     Float32 and float64 parameters are updated in their own type. For 16-bit parameters the state
     is float32 and so is the arithmetic; the result is rounded once, to the parameter's type.
@@ -67,9 +68,6 @@ class Optimizer(Settings):
     Raises:
         ArgumentError: A hyper-parameter outside its range, or one that this optimizer lacks.
     """
-
-    step: Array
-    state: dict[str, dict[str, Array]]
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> Optimizer:
         """Answer PyTorch's short names before Python complains about them."""

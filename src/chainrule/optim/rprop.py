@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from chainrule import ops
 from chainrule.array import Array
-from chainrule.errors import ArgumentError
-from chainrule.ops.origin import here
 from chainrule.optim.hyperparameters import POSITIVE, Interval, ParameterGroup, Rate, Scalars, pair
 from chainrule.optim.optimizer import Optimizer, Slot
 
@@ -20,7 +18,7 @@ class Rprop(Optimizer):
 
     Args:
         learning_rate: Δ₀, ≥ 0: every element's first step. It is read when the state is created:
-            afterwards each element has its own step, so a schedule is refused. Default 0.01.
+            afterwards each element has its own, so schedules and later changes are refused. Default 0.01.
         etas: (η⁻, η⁺) with 0 < η⁻ < 1 < η⁺: factors on a step whose sign changed or stayed.
             Default (0.5, 1.2).
         step_sizes: (Δ_min, Δ_max), both > 0. Default (1e-6, 50).
@@ -47,6 +45,8 @@ class Rprop(Optimizer):
         "largest_step": POSITIVE,
     }
 
+    fixed: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
+
     def __init__(
         self,
         learning_rate: float = 1e-2,
@@ -67,13 +67,6 @@ class Rprop(Optimizer):
             "largest_step": largest,
         }
         super().__init__(values, groups=groups, max_norm=max_norm, max_value=max_value)
-        if any(key.endswith("learning_rate") for key in self.schedules):
-            raise ArgumentError(
-                "Rprop: the learning rate is only the first step, so it can not follow a schedule",
-                expected="a number",
-                fix="limit the steps with step_sizes=, or choose another optimizer",
-                where=str(here()),
-            )
 
     def slots(self) -> dict[str, Slot]:
         """The last gradient, and every element's step, Δ₀ = learning rate."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from chainrule.array import Array
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, StateError
 from chainrule.ops.origin import here
 from chainrule.optim.hyperparameters import (
     NON_NEGATIVE,
@@ -39,8 +39,11 @@ class Settings:
     switches: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
     #: attributes that decide how it computes: part of a compiled function's signature
     flags: ClassVar[tuple[str, ...]] = ()
+    #: those that are read only when state is created: no schedules, no change afterwards
+    fixed: ClassVar[frozenset[str]] = frozenset()
 
     step: Array
+    state: dict[str, dict[str, Array]]
 
     def __init__(
         self,
@@ -67,6 +70,14 @@ class Settings:
         """Store a hyper-parameter, ``"momentum"`` or a group's, ``"groups.0.momentum"``."""
         name = key.rpartition(".")[2]
         if isinstance(value, Schedule):
+            if name in self.fixed:
+                raise ArgumentError(
+                    f"{type(self).__name__}: {name} is only where it begins, so it can not follow "
+                    "a schedule",
+                    expected="a number",
+                    got=repr(value),
+                    where=str(here()),
+                )
             self._schedules[key] = value
             self._scalars[key] = 0.0
             return
@@ -99,10 +110,17 @@ class Settings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("max_norm", "max_value"):
-            if value is not None and not isinstance(value, Array):
-                value = POSITIVE.check(value, f"{type(self).__name__}: {name}")
+            if value is not None and (not isinstance(value, Array) or value.is_concrete):
+                number = value.item() if isinstance(value, Array) else value
+                value = POSITIVE.check(number, f"{type(self).__name__}: {name}")
             object.__setattr__(self, name, value)
         elif name in self.__dict__.get("_scalars", ()):
+            if name in self.fixed and self.state:
+                raise StateError(
+                    f"{type(self).__name__}: {name} is only where it begins, and it has begun",
+                    fix="set it before the first update, or build another optimizer",
+                    where=str(here()),
+                )
             self._set(name, value)
         else:
             refuse_short_names(type(self).__name__, {name: value})

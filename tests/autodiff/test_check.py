@@ -139,7 +139,6 @@ class Noisy(nn.Module):
         self.first = nn.Linear(4, 4)
         self.second = nn.Linear(4, 4)
         self.second.weight = self.first.weight
-        self.second.__dict__["weight"] = self.first.weight
         self.fixed = nn.Linear(4, 2).freeze()
         self.seen = asarray(0.0)
 

@@ -18,7 +18,8 @@ class Rprop(Optimizer):
 
     Args:
         learning_rate: Δ₀, ≥ 0: every element's first step. It is read when the state is created:
-            afterwards each element has its own, so schedules and later changes are refused. Default 0.01.
+            afterwards each element has its own, so schedules and later changes are refused.
+            Default 0.01.
         etas: (η⁻, η⁺) with 0 < η⁻ < 1 < η⁺: factors on a step whose sign changed or stayed.
             Default (0.5, 1.2).
         step_sizes: (Δ_min, Δ_max), both > 0. Default (1e-6, 50).

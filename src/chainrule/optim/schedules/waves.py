@@ -205,9 +205,9 @@ class OneCycleMomentum(_Cycle):
     """The momentum that goes with ``OneCycle``: low where the rate is high.
 
     Args:
+        duration: As for ``OneCycle``, in units.
         maximum: Momentum at both ends, in [0, 1). Default 0.95.
         minimum: Momentum where the rate is highest, in [0, maximum]. Default 0.85.
-        duration: As for ``OneCycle``, in units.
         rise: As for ``OneCycle``.
         annealing: As for ``OneCycle``.
         three_phase: As for ``OneCycle``.

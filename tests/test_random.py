@@ -538,3 +538,12 @@ def test_a_state_is_a_container_of_two_arrays():
     assert repr(state) == f"RandomState({2**64 - 2}, step=9)"
     with pytest.raises(DtypeError):
         random.normal(state.key, 3, dtype="int8")
+
+
+def test_folding_into_one_key_equals_folding_into_many():
+    # the kernel takes another path for a single key
+    keys = random.split(random.key(77), 5)
+    data = np.array([0, 1, 7, 2**31, 2**32 - 1])
+    together = random.fold_in(keys, data).numpy()
+    alone = [random.fold_in(keys[i], int(data[i])).tolist() for i in range(5)]
+    assert together.tolist() == alone

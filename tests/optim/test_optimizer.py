@@ -341,6 +341,16 @@ def test_a_saved_optimizer_goes_on_with_the_same_bits(name):
     assert_same_bits(values(kept), values(p))
 
 
+def test_repr_shows_what_holds_now():
+    optimizer = optim.SGD(
+        optim.Constant(0.1), 0.9, nesterov=True, groups=[optim.group("b", momentum=0.5)], max_norm=1
+    )
+    assert repr(optimizer) == (
+        "SGD(learning_rate=Constant(value=0.1), momentum=0.9, dampening=0.0, weight_decay=0.0, "
+        "nesterov=True, max_norm=1.0, groups=[group('b', momentum=0.5)])"
+    )
+
+
 def test_states_of_another_optimizer_are_refused():
     adam = optim.Adam()
     adam.initialise(parameters())

@@ -171,19 +171,20 @@ class Settings:
         for schedule in self._schedules.values():
             schedule.report(metric)
 
+    def _shown(self, prefix: str, names: Iterable[str]) -> str:
+        """Hyper-parameters as ``repr`` shows them: a schedule as such, else the number."""
+        values = self._scalars | self._schedules
+        return ", ".join(f"{name}={values[prefix + name]!r}" for name in names)
+
     def __repr__(self) -> str:
-        shown = [
-            f"{name}={self._schedules.get(name, value)!r}"
-            for name, value in self._scalars.items()
-            if "." not in name
-        ]
+        shown = [self._shown("", [name for name in self._scalars if "." not in name])]
         shown += [f"{name}={getattr(self, name)!r}" for name in self.flags if getattr(self, name)]
         limits = [(name, getattr(self, name)) for name in ("max_norm", "max_value")]
         shown += [f"{name}={value!r}" for name, value in limits if value is not None]
         if self.groups:
             groups = [
-                f"group({g.pattern!r}, {', '.join(f'{k}={v!r}' for k, v in g.values.items())})"
-                for g in self.groups
+                f"group({given.pattern!r}, {self._shown(f'groups.{i}.', given.values)})"
+                for i, given in enumerate(self.groups)
             ]
             shown.append(f"groups=[{', '.join(groups)}]")
         return f"{type(self).__name__}({', '.join(shown)})"

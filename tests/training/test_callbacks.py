@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_data, make_trainer, weight_bits
+from training_helpers import make_data, make_trainer, weight_bits
 
 from chainrule import optim
 from chainrule.errors import ArgumentError, TeachingWarning

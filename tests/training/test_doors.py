@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import cross_entropy, make_data, make_trainer, squared_error
+from training_helpers import cross_entropy, make_data, make_trainer, squared_error
 
 from chainrule import nn, ops, optim, random
 from chainrule.errors import (

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import make_data, make_trainer
 from rich.console import Console
+from training_helpers import make_data, make_trainer
 
 from chainrule.errors import ArgumentError
 from chainrule.training import EarlyStopping, EpochLine, GradientNormMonitor, ProgressBar, Timer

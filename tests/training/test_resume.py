@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_data, make_trainer, weight_bits
+from training_helpers import make_data, make_trainer, weight_bits
 
 from chainrule import optim
 from chainrule.errors import ArgumentError, StateError
@@ -85,6 +85,24 @@ def test_a_run_stopped_anywhere_goes_on_as_if_left_alone(tmp_path, chunk_size, p
         del state["position"]["seconds"], state["history"]["columns"]["seconds"]
     digests = [checkpoint.read_header(checkpoint.serialize(s))["sha256"] for s in states]
     assert digests[0] == digests[1]
+
+
+def test_a_schedule_that_listens_goes_on_where_it_was(tmp_path, chunk_size):
+    chunk_size(2)
+
+    def listening():
+        rate = optim.ReduceOnPlateau(0.5, patience=0, threshold=0.05, factor=0.5)
+        return make_trainer(optimizer=optim.Nesterov(rate, 0.8))
+
+    ends = []
+    for name, places in (("alone", [None]), ("stopped", [(1, 4), (3, 2), (3, 4), None])):
+        for place in places:
+            trainer, history = run(
+                tmp_path / name, epochs=5, stop=place, resume=True, trainer=listening()
+            )
+        ends.append((weight_bits(trainer), repr(comparable(history))))
+    assert ends[0] == ends[1]
+    assert len(set(history["learning_rate"])) > 1
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path):

@@ -125,8 +125,8 @@ def mean_of(total: float, weight: float) -> float:
 
 def wide(x: Array) -> Array:
     """Cast to float64, the type of all statistics."""
-    answer: Array = ops.astype(x, dtypes.float64)
-    return answer
+    cast: Array = ops.astype(x, dtypes.float64)
+    return cast
 
 
 def weights_like(x: Array, sample_weight: Array | None) -> Array:
@@ -136,8 +136,8 @@ def weights_like(x: Array, sample_weight: Array | None) -> Array:
         ShapeError: There is not one weight a sample.
     """
     if sample_weight is None:
-        answer: Array = ops.ones(x.shape, dtype=dtypes.float64)
-        return answer
+        ones: Array = ops.ones(x.shape, dtype=dtypes.float64)
+        return ones
     flat = _without_ones(sample_weight)
     if flat.shape != x.shape[: flat.ndim] or (x.ndim and not flat.ndim and x.shape[0] != 1):
         raise ShapeError(
@@ -147,8 +147,8 @@ def weights_like(x: Array, sample_weight: Array | None) -> Array:
             where=str(here()),
         )
     column = ops.reshape(wide(flat), (*flat.shape, *(1,) * (x.ndim - flat.ndim)))
-    answer = ops.broadcast_to(column, x.shape)
-    return answer
+    spread: Array = ops.broadcast_to(column, x.shape)
+    return spread
 
 
 def _without_ones(x: Array) -> Array:

@@ -91,8 +91,8 @@ def _class_numbers(prediction: Array, target: Array, name: str) -> Array:
     """The true classes as one row of int64."""
     n_classes = prediction.shape[-1]
     if prediction.shape == target.shape:
-        answer: Array = ops.reshape(ops.argmax(target, axis=-1), (-1,))
-        return answer
+        likeliest: Array = ops.reshape(ops.argmax(target, axis=-1), (-1,))
+        return likeliest
     if target.shape not in (prediction.shape[:-1], (*prediction.shape[:-1], 1)):
         raise ShapeError(
             f"{name}: targets do not fit the predictions",
@@ -108,7 +108,7 @@ def _class_numbers(prediction: Array, target: Array, name: str) -> Array:
             fix="cast them: labels.astype('int64')",
             where=str(here()),
         )
-    labels = ops.reshape(ops.astype(target, dtypes.int64), (target.size,))
+    labels: Array = ops.reshape(ops.astype(target, dtypes.int64), (target.size,))
     if labels.is_concrete and labels.size and int(labels.numpy().max()) >= n_classes:
         row = int(np.argmax(labels.numpy() >= n_classes))
         raise IndexRangeError(
@@ -118,8 +118,7 @@ def _class_numbers(prediction: Array, target: Array, name: str) -> Array:
             fix="count classes from 0, or give the model's last layer more outputs",
             where=str(here()),
         )
-    answer = labels
-    return answer
+    return labels
 
 
 class Accuracy(Metric):
@@ -234,19 +233,17 @@ class LogLoss(Metric):
 
     def _binary(self, scores: Array, positive: Array) -> Array:
         if self.from_logits:
-            answer: Array = ops.logaddexp(scores, 0.0) - scores * positive
-            return answer
+            return ops.logaddexp(scores, 0.0) - scores * positive  # type: ignore[no-any-return]
         p = ops.clip(scores, self.epsilon, 1.0 - self.epsilon)
-        answer = -(positive * ops.log(p) + (1.0 - positive) * ops.log(1.0 - p))
-        return answer
+        likelihood: Array = positive * ops.log(p) + (1.0 - positive) * ops.log(1.0 - p)
+        return -likelihood
 
     def _multiclass(self, scores: Array, own: Array) -> Array:
         if self.from_logits:
-            answer: Array = ops.logsumexp(scores, axis=1) - own
-            return answer
+            return ops.logsumexp(scores, axis=1) - own  # type: ignore[no-any-return]
         total = ops.sum(scores, axis=1)
-        answer = -ops.log(ops.clip(own / total, self.epsilon, 1.0))
-        return answer
+        probability: Array = ops.clip(own / total, self.epsilon, 1.0)
+        return -ops.log(probability)  # type: ignore[no-any-return]
 
     def result(self, sums: np.ndarray) -> float:
         """The mean; NaN over no samples."""

@@ -33,8 +33,8 @@ class _ErrorMean(Metric):
 
 
 def _one(x: Array) -> Array:
-    answer: Array = ops.reshape(x, (1,))
-    return answer
+    row: Array = ops.reshape(x, (1,))
+    return row
 
 
 class MeanAbsoluteError(_ErrorMean):
@@ -49,8 +49,8 @@ class MeanAbsoluteError(_ErrorMean):
         super().__init__(name)
 
     def _error(self, difference: Array) -> Array:
-        answer: Array = ops.abs(difference)
-        return answer
+        size: Array = ops.abs(difference)
+        return size
 
 
 class MeanSquaredError(_ErrorMean):

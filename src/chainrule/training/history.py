@@ -17,8 +17,8 @@ class History(Mapping[str, list[Any]]):
     """Columns by name: ``history["loss"]`` is a list with one number an epoch.
 
     Columns are ``epoch`` (from 1), ``loss``, the metrics, the same of the validation data as
-    ``val_loss``, ``val_accuracy``, ..., ``learning_rate`` and ``seconds``. A value that an epoch
-    did not measure is NaN.
+    ``val_loss``, ``val_accuracy``, ..., ``learning_rate`` (of the epoch's last step) and
+    ``seconds``. A value that an epoch did not measure is NaN.
 
     Args:
         columns: Where to go on from; None starts empty.

@@ -178,7 +178,7 @@ class Loop:
             row.update({f"val_{name}": value for name, value in measured.items()})
         for callback in self.callbacks:
             row.update(callback.measure(fit))
-        row["learning_rate"] = fit.learning_rate
+        row["learning_rate"] = fit.trainer.last_learning_rate
         self._tick()
         row["seconds"] = fit.seconds - self._epoch_start
         fit.history.append({name: row.get(name, math.nan) for name in fit.columns})

@@ -157,10 +157,8 @@ def _meets_weights(prediction: Array) -> Array | None:
             continue
         flags = [x.node in from_parameter for x in node.inputs]
         if node.op.family == "contraction" and any(flags) and not all(flags):
-            answer: Array | None = next(
-                x for x, flag in zip(node.inputs, flags, strict=True) if not flag
-            )
-            return answer
+            data: Array = next(x for x, flag in zip(node.inputs, flags, strict=True) if not flag)
+            return data
         if any(flags) and all(flags):
             from_parameter.add(node)
     return None

@@ -41,8 +41,8 @@ class LossMean(Metric):
             sums: Array = ops.stack([total, ops.ones((), dtype=dtypes.float64)])
             return sums
         weight = ops.astype(share, dtypes.float64)
-        sums = ops.stack([total * weight, weight])
-        return sums
+        weighted: Array = ops.stack([total * weight, weight])
+        return weighted
 
     def result(self, sums: np.ndarray) -> float:
         """The mean, or the total."""
@@ -95,22 +95,22 @@ def share_of(loss: Any, target: Array, weight: Array | None, reduction: str) -> 
         reduction: The loss's own.
     """
     if reduction == "sum":
-        answer: Array = ops.ones(())
-        return answer
+        one: Array = ops.ones(())
+        return one
     ignored = getattr(loss, "ignore_index", None)
     class_weight = getattr(loss, "weight", None)
     labels = dtypes.is_integer(target.dtype) and (ignored is not None or class_weight is not None)
     if not labels:
-        answer = ops.full((), float(target.shape[0])) if weight is None else ops.sum(weight)
-        return answer
+        share: Array = ops.full((), float(target.shape[0])) if weight is None else ops.sum(weight)
+        return share
     kept = target != (-1 if ignored is None else ignored)
     counted = ops.astype(kept, dtypes.default_float)
     if class_weight is not None:
         counted = counted * ops.take(class_weight, ops.where(kept, target, 0))
     if weight is not None:
         counted = counted * ops.reshape(weight, (-1,) + (1,) * (target.ndim - 1))
-    answer = ops.sum(counted)
-    return answer
+    total: Array = ops.sum(counted)
+    return total
 
 
 def training_step(

@@ -331,6 +331,14 @@ class Trainer:
         """The rate of the next step."""
         return float(self.optimizer.learning_rate)
 
+    @property
+    def last_learning_rate(self) -> float:
+        """The rate of the step that ran last."""
+        schedule = self.optimizer.schedules.get("learning_rate")
+        if schedule is None:
+            return self.learning_rate
+        return float(schedule(max(int(self.optimizer.step) - 1, 0)))
+
     def config(self) -> dict[str, Any]:
         """How the Trainer was set up, as plain data."""
         return {

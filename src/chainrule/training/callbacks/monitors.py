@@ -32,8 +32,8 @@ class GradientNormMonitor(Callback):
     def observe(self, gradients: Mapping[str, Array]) -> Array:
         """The Euclidean norm over all parameters."""
         squares = [ops.sum(ops.square(ops.astype(g, "float32"))) for g in gradients.values()]
-        answer: Array = ops.sqrt(sum(squares[1:], squares[0]))
-        return answer
+        norm: Array = ops.sqrt(sum(squares[1:], squares[0]))
+        return norm
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Start afresh, unless the run goes on."""

@@ -1,134 +1,27 @@
-"""Random numbers from keys and counters: every draw is a function of its key and its place.
-
-A key is two uint32 words. ``split`` and ``fold_in`` make keys from keys; a distribution called
-twice with one key gives the same numbers twice. Element i (row-major) of a draw depends on the key
-and on i alone, so a larger draw begins with the smaller one, whatever batch, engine or number of
-threads. Keys with leading axes, shape (..., 2), make one draw each, stacked in front.
-
-Dropout and its like take their keys from the *ambient* ``RandomState``, which counts steps.
-
-Reference: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011
-(Philox4x32-10).
-"""
+"""Distributions: random bits shaped by formulas that are built from ops."""
 
 from __future__ import annotations
 
 import math
-import operator
-import threading
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.array import Array, leaf
+from chainrule.array import Array
 from chainrule.errors import ArgumentError, DtypeError
 from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype
 from chainrule.ops.hooks import Operand
 from chainrule.ops.manipulation import as_shape
-from chainrule.ops.operands import broadcast_shapes, normalize_axis
-from chainrule.ops.origin import current_layer, here
+from chainrule.ops.operands import normalize_axis
+from chainrule.ops.origin import here
 from chainrule.ops.record import Shape
+from chainrule.random.keys import ShapeLike, bits, split
 
-ShapeLike: TypeAlias = int | Sequence[int]
-
-_WORD = 0xFFFFFFFF
 _SQRT_2 = math.sqrt(2.0)
 _SMALLEST_PROBABILITY = 1e-5  # of a truncated normal's interval: below, the inverse loses digits
-
-
-# --- keys -------------------------------------------------------------------------------------
-
-
-def key(seed: int) -> Array:
-    """Make a key from a seed.
-
-    Args:
-        seed: Any integer; it is taken modulo 2⁶⁴, so −1 is the seed 2⁶⁴ − 1. The low 32 bits are
-            the first word.
-
-    Returns:
-        uint32, shape (2,).
-
-    >>> key(1)
-    Array([1, 0], uint32)
-    """
-    return leaf(_seed_words(seed))
-
-
-def _seed_words(seed: int) -> np.ndarray:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise ArgumentError(
-            "a seed is an integer", expected="an int", got=repr(seed), where=str(here())
-        ) from None
-    return np.array([number & _WORD, number >> 32 & _WORD], dtype=np.uint32)
-
-
-def split(key: Array, n: int = 2) -> Array:
-    """Make ``n`` independent keys from one; the first ones do not depend on ``n``.
-
-    Args:
-        key: uint32, shape (..., 2); not to be used for anything else afterwards.
-        n: Number of keys, at least 0.
-
-    Returns:
-        uint32, shape (..., n, 2); unpacks into keys: ``a, b = split(key)``.
-    """
-    if n < 0:
-        raise ArgumentError("split: n is negative", expected="n ≥ 0", got=str(n), where=str(here()))
-    return ops.bind("split", ops.as_value(key), n=int(n))
-
-
-def fold_in(key: Array, data: Operand) -> Array:
-    """Make a key from a key and a number: a step, an index, a hash of a name.
-
-    Args:
-        key: uint32, shape (..., 2).
-        data: Integer or integer Array, taken modulo 2³²; many numbers make many keys.
-
-    Returns:
-        uint32, shape (..., 2), with the leading axes of ``key`` and ``data`` broadcast.
-    """
-    source, number = ops.as_value(key), _as_word(data)
-    lead = broadcast_shapes(source.shape[:-1], number.shape)
-    source = ops.broadcast_to(source, (*lead, *source.shape[-1:]))
-    return ops.bind("fold_in", source, ops.broadcast_to(number, lead))
-
-
-def _as_word(data: Operand) -> Array:
-    if isinstance(data, int):
-        return ops.as_value(np.uint32(data & _WORD))
-    value = ops.as_value(data)
-    if not dtypes.is_integer(value.dtype):
-        raise DtypeError(
-            "fold_in takes an integer",
-            got=str(value.dtype),
-            fix="fold in a counter or an index, not a measurement",
-            where=str(here()),
-        )
-    return ops.astype(value, dtypes.uint32)
-
-
-def bits(key: Array, shape: ShapeLike = ()) -> Array:
-    """Random 32-bit words, equal in every engine.
-
-    Args:
-        key: uint32, shape (..., 2).
-        shape: Shape of the draw.
-
-    Returns:
-        uint32 in 0 .. 2³² − 1, shape (..., *shape).
-    """
-    return ops.bind("random_bits", ops.as_value(key), shape=as_shape(shape))
-
-
-# --- numbers between 0 and 1 --------------------------------------------------------------------
 
 
 def _floating(dtype: Any) -> Dtype:
@@ -190,7 +83,8 @@ def uniform(
     Raises:
         ArgumentError: ``low`` is not below ``high``.
 
-    >>> u = uniform(key(0), (1000,), -1.0, 1.0)
+    >>> import chainrule as cr
+    >>> u = uniform(cr.random.key(0), (1000,), -1.0, 1.0)
     >>> bool(u.min() >= -1), bool(u.max() < 1)
     (True, True)
     """
@@ -210,9 +104,6 @@ def uniform(
     value = unit * (ops.as_value(high, kind) - low) + ops.as_value(low, kind)
     # the sum may round up to high
     return ops.where(value < high, value, low).astype(kind)
-
-
-# --- distributions ------------------------------------------------------------------------------
 
 
 def normal(
@@ -433,7 +324,8 @@ def permutation(key: Array, x: Operand, axis: int = 0) -> Array:
     Returns:
         int64 of shape (n,), or an Array like ``x``. Equal in every engine.
 
-    >>> sorted(permutation(key(3), 5).tolist())
+    >>> import chainrule as cr
+    >>> sorted(permutation(cr.random.key(3), 5).tolist())
     [0, 1, 2, 3, 4]
     """
     if isinstance(x, int | np.integer):
@@ -445,148 +337,3 @@ def permutation(key: Array, x: Operand, axis: int = 0) -> Array:
     position = normalize_axis(axis, len(values.shape))
     order = permutation(key, values.shape[position])
     return ops.take(values, order, axis=position)
-
-
-# --- the ambient state --------------------------------------------------------------------------
-
-
-class RandomState:
-    """A key and a step counter: where Dropout, shuffling and initialisers get their keys.
-
-    The key of a draw is ``fold_in(fold_in(key, step), crc32(path + "#" + number))``: ``path`` is
-    the layer's, ``number`` counts the draws of this path within the step. So a layer's draw does
-    not depend on which other layers draw.
-
-    Outside Programs every draw is a step of its own. A Program is one step: its tracer calls
-    ``begin`` before and ``finish`` after the traced function.
-
-    Args:
-        seed: As for ``key``.
-
-    >>> state = RandomState(7)
-    >>> bool(ops.all(state.draw_key() == state.draw_key()))
-    False
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self._counts: dict[str, int] = {}
-        self._one_step: Array | None = None
-        self.key: Array
-        self.step: Array
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Start again from ``seed`` at step 0."""
-        self.key = leaf(_seed_words(seed), owned=True, name="random key")
-        self.step = _step_leaf(0)
-        self._one_step = None
-
-    def draw_key(self, name: str = "") -> Array:
-        """The key of the next draw.
-
-        Args:
-            name: Tells several draws of one layer apart; appended to the layer's path.
-
-        Returns:
-            uint32, shape (2,).
-        """
-        layer = current_layer()
-        path = f"{layer}.{name}" if layer and name else layer or name
-        number = 0
-        step = self.step
-        # inside begin .. finish the step rests; an error in between puts another Array there
-        if step is self._one_step:
-            number = self._counts.get(path, 0)
-            self._counts[path] = number + 1
-        else:
-            self._advance()
-        return fold_in(fold_in(self.key, step), zlib.crc32(f"{path}#{number}".encode()))
-
-    def _advance(self) -> None:
-        if self.step.is_concrete:
-            self.step = _step_leaf(int(self.step.data) + 1)
-        else:
-            self.step = self.step + 1
-
-    def begin(self) -> None:
-        """Start a trace: until ``finish``, draws belong to one step and are numbered by path."""
-        self._one_step = self.step
-        self._counts = {}
-
-    def finish(self) -> None:
-        """End the trace that ``begin`` started: advance the step by one if anything was drawn."""
-        drawn = bool(self._counts) and self.step is self._one_step
-        self._one_step = None
-        self._counts = {}
-        if drawn:
-            self._advance()
-
-    def __tree_children__(self) -> list[tuple[str, Any]]:
-        return [("key", self.key), ("step", self.step)]
-
-    def __tree_assign__(self, name: str, value: Any) -> None:
-        setattr(self, name, value)
-
-    def __tree_static__(self) -> None:
-        return None
-
-    def __repr__(self) -> str:
-        if not self.step.is_concrete:
-            return "RandomState(traced)"
-        low, high = (int(word) for word in self.key.data)
-        return f"RandomState({high << 32 | low}, step={int(self.step.data)})"
-
-
-def _step_leaf(step: int) -> Array:
-    return leaf(np.asarray(step & _WORD, dtype=np.uint32), owned=True, name="random step")
-
-
-class _Ambient(threading.local):
-    """This thread's states in use; below them lies the one that all threads share."""
-
-    def __init__(self) -> None:
-        self.stack: list[RandomState] = []
-
-
-_shared = RandomState(0)
-_ambient = _Ambient()
-
-
-def ambient() -> RandomState:
-    """The RandomState in use: the innermost of ``use``, else the one of the whole process."""
-    return _ambient.stack[-1] if _ambient.stack else _shared
-
-
-def seed(n: int) -> None:
-    """Set the ambient state to seed ``n`` and step 0; without this call the seed is 0.
-
-    >>> seed(1); a = layer_key(); seed(1); b = layer_key()
-    >>> bool(ops.all(a == b))
-    True
-    """
-    ambient().reseed(n)
-
-
-@contextmanager
-def use(state: RandomState) -> Iterator[RandomState]:
-    """Make ``state`` the ambient one of this thread inside a ``with`` block.
-
-    >>> with use(RandomState(5)) as state:
-    ...     mask = bernoulli(layer_key(), 0.5, (3,))
-    >>> state
-    RandomState(5, step=1)
-    """
-    _ambient.stack.append(state)
-    try:
-        yield state
-    finally:
-        _ambient.stack.pop()
-
-
-def layer_key(name: str = "") -> Array:
-    """The key of the next ambient draw, by the path of the layer at work; see ``RandomState``.
-
-    Args:
-        name: Tells several draws of one layer apart.
-    """
-    return ambient().draw_key(name)

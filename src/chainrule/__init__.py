@@ -43,11 +43,12 @@ _HOMES = {
         "full_like greater greater_equal hypot iinfo isdtype isfinite isinf isnan less less_equal "
         "linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor "
         "logsumexp matmul matrix_transpose max max_pool maximum mean meshgrid min minimum moveaxis "
-        "multiply negative nonzero not_equal one_hot ones ones_like outer pad permute_dims positive pow "
-        "prod reciprocal relu remainder repeat reshape result_type roll round searchsorted sigmoid "
+        "multiply negative nonzero not_equal one_hot ones ones_like outer pad permute_dims positive "
+        "pow prod reciprocal relu remainder repeat reshape result_type roll round searchsorted sigmoid "
         "sign signbit sin sinh sliding_windows sort sqrt square squeeze stack std stop_gradient "
         "subtract sum take take_along_axis tan tanh tensordot tile top_k tril triu trunc "
-        "unique_all unique_counts unique_inverse unique_values unstack var vecdot where zeros zeros_like"
+        "unique_all unique_counts unique_inverse unique_values unstack var vecdot where zeros "
+        "zeros_like"
     ),
     "chainrule.ops.dtypes": (
         "bfloat16 float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from chainrule.cli.console import one_of, output
-from chainrule.explain import example_names, explain_example
+from chainrule.explain import example_names, example_summaries, explain_example
 
 FORMATS = ("text", "markdown", "latex", "html")
 
@@ -26,14 +27,19 @@ def explain(
 ) -> None:
     """Walk through an example of the lectures: values, local derivatives, gradients, check."""
     if not name:
-        for known, summary in example_names().items():
-            output.print(f"{known:<22} {summary}")
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for known, what in example_summaries().items():
+            table.add_row(known, what)
+        output.print(table)
         return
     one_of(name, example_names(), "explain")
     one_of(format, FORMATS, "--format")
     explanation = explain_example(name)
     if format == "html" and out is None:
         out = Path(f"{name}.html")
+    if format == "text" and out is None:
+        print(explanation.text(width=min(output.width, 100), colour=output.is_terminal))
+        return
     text = {
         "text": explanation.text,
         "markdown": explanation.markdown,

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from chainrule import random
-from chainrule.cli.console import existing_run, output, sizes
+from chainrule.cli.console import existing_run, one_of, output, sizes
 from chainrule.cli.recipe import OPTIMIZERS, Recipe
 from chainrule.errors import ArgumentError
 from chainrule.training import new_run_folder
 
 _DEFAULT = Recipe(dataset="mnist")
+PROGRESS = ("auto", "bar", "line", "none")
 
 
 def train(
@@ -29,11 +30,12 @@ def train(
         str, typer.Option(help="relu, sigmoid, tanh, gelu, …")
     ] = _DEFAULT.activation,
     dropout: Annotated[
-        float | None, typer.Option(help="Probability of dropping a hidden unit. [default: 0.2]")
+        float | None,
+        typer.Option(help="Probability of dropping a hidden unit (default 0.2; 0 if small)."),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, …")] = _DEFAULT.optimizer,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start. [default: by optimizer]")
+        float | None, typer.Option(help="At the start (default by optimizer).")
     ] = None,
     schedule: Annotated[str, typer.Option(help="constant, cosine or linear.")] = _DEFAULT.schedule,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = _DEFAULT.batch_size,
@@ -50,6 +52,7 @@ def train(
     progress: Annotated[str, typer.Option(help="auto, bar, line or none.")] = "auto",
 ) -> None:
     """Train a network and write a run folder: weights, metrics, pictures."""
+    one_of(progress, PROGRESS, "--progress")
     if resume is not None:
         if what:
             raise ArgumentError(

@@ -8,11 +8,18 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from chainrule.explain.examples import example_names, explain_example
+from chainrule.explain.examples import example_names, example_summaries, explain_example
 from chainrule.explain.explanation import Explanation, explain
 from chainrule.explain.names import named
 
-__all__ = ["Explanation", "example_names", "explain", "explain_example", "named"]
+__all__ = [
+    "Explanation",
+    "example_names",
+    "example_summaries",
+    "explain",
+    "explain_example",
+    "named",
+]
 
 
 class _CallableModule(ModuleType):

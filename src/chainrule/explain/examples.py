@@ -27,6 +27,11 @@ def example_names() -> list[str]:
     return list(_EXAMPLES)
 
 
+def example_summaries() -> dict[str, str]:
+    """What each example is, in one line, by name."""
+    return {name: (make.__doc__ or "").splitlines()[0] for name, make in _EXAMPLES.items()}
+
+
 def explain_example(name: str) -> Explanation:
     """Explain one of the lectures' examples.
 

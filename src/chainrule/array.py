@@ -133,9 +133,9 @@ class Array:
         return view.copy() if copy else view
 
     def __dlpack__(self, **keywords: Any) -> Any:
-        # an old consumer knows no read-only flag and could write: it gets a copy
-        version = keywords.get("max_version") or (0, 0)
-        return (self.numpy() if version >= (1, 0) else self.data.copy()).__dlpack__(**keywords)
+        # most consumers pass over the read-only flag: only who says copy=False gets the memory
+        shared = keywords.pop("copy", None) is False
+        return (self.numpy() if shared else self.data.copy()).__dlpack__(**keywords)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0
@@ -373,7 +373,7 @@ def leaf(
 
 def placeholder(shape: Shape, dtype: Dtype, name: str = "", weak: bool = False) -> Array:
     """An input of a trace: a leaf without a value."""
-    node = Node(None, (), {}, ((shape, dtype),), tracked=True, traced=True, name=name)
+    node = Node(None, (), {}, ((shape, as_dtype(dtype)),), tracked=True, traced=True, name=name)
     return Array(node, 0, weak)
 
 

@@ -156,6 +156,11 @@ ERRORS = {
         ArgumentError,
         r"optim.Adam\(1e-3\)",
     ),
+    "unknown engine": (
+        lambda: trainer_of(nn.Linear(2, 2), engine="warp"),
+        ArgumentError,
+        "no engine 'warp'",
+    ),
     "an optimizer that takes no batches": (
         lambda: trainer_of(nn.Linear(2, 2), optimizer=optim.LBFGS()),
         ArgumentError,

@@ -230,6 +230,10 @@ def test_prediction_compiles_one_shape():
     trainer = make_trainer()
     trainer.predict(make_data(70)[0], batch_size=32)
     assert trainer._programs["predict"].n_compilations == 1
+    outputs = trainer.predict(make_data(70)[0])
+    for n in range(1, 65):
+        np.testing.assert_allclose(trainer.predict(make_data(70)[0][:n]), outputs[:n], rtol=1e-5)
+    assert trainer._programs["predict"].n_compilations <= 5
 
 
 def test_layers_in_a_mode_of_their_own_keep_it():
@@ -309,6 +313,18 @@ def test_a_loss_that_breaks_changes_nothing_and_says_where(tmp_path):
         pace_module.Pace.ran = original
     assert weight_bits(other) == weight_bits(trainer)
     assert trainer.n_updates == 6
+
+
+def test_a_validation_loss_that_breaks_is_named_too():
+    x = np.random.default_rng(0).uniform(1, 2, (8, 2)).astype("f")
+
+    def loss(prediction, target):
+        return ops.mean(ops.sqrt(target)) + ops.mean(ops.square(prediction))
+
+    trainer = Trainer(nn.Linear(2, 2), loss=loss, optimizer=optim.SGD(0.01))
+    with pytest.raises(NonFiniteError, match=r"nan on the validation data of epoch 1[\s\S]*sqrt"):
+        trainer.fit((x, x), (x.copy(), -x), epochs=2, **QUIET)
+    assert trainer.n_updates == 1
 
 
 def test_a_dry_run_leaves_everything_as_it_was():

@@ -124,7 +124,8 @@ class Loop:
             outputs = run_steps(self.program, self.state, self.train.arrays, rows)
         except NonFiniteError as error:
             self._take_in(error.outputs)  # type: ignore[attr-defined]
-            raise self._explain(error) from None
+            place = f"at step {fit.step + 1} of epoch {fit.epoch + 1} (update {fit.n_updates + 1})"
+            raise self._explain(error, place) from None
         warm = self.program.n_compilations == known
         self.pace.ran(len(rows), time.perf_counter() - start, warm)
         self._take_in(outputs)
@@ -150,16 +151,20 @@ class Loop:
         for callback in self.callbacks:
             callback.on_chunk_end(fit, chunk)
 
-    def _explain(self, error: NonFiniteError) -> NonFiniteError:
-        """Say where in the run the loss broke, and keep what was reached."""
+    def _explain(self, error: NonFiniteError, place: str) -> NonFiniteError:
+        """Say where in the run the loss broke, and keep what was reached.
+
+        Args:
+            error: What the Program said.
+            place: Step and epoch, or which data.
+        """
         fit = self.fit
         fit.stop("the loss is not finite")
         fit.partial = True
         saved = fit.save_checkpoint()
-        what = error.message.split(" at step")[0]
         fresh = NonFiniteError(
-            f"{what} at step {fit.step + 1} of epoch {fit.epoch + 1} (update {fit.n_updates + 1})",
-            expected="a finite loss; the state is that before this step"
+            f"{error.message.split(' at step')[0]} {place}",
+            expected="a finite loss; the state is that of the last good step"
             + (f", saved as {saved}" if saved else ""),
             got=error.got,
             fix=f"lower the learning rate (it is {fit.learning_rate:g}), scale the inputs, "
@@ -174,7 +179,11 @@ class Loop:
         fit = self.fit
         row: dict[str, Any] = {"epoch": fit.epoch + 1, **fit.running}
         if self.validate is not None:
-            measured = self.validate()
+            try:
+                measured = self.validate()
+            except NonFiniteError as error:
+                place = f"on the validation data of epoch {fit.epoch + 1}"
+                raise self._explain(error, place) from None
             row.update({f"val_{name}": value for name, value in measured.items()})
         for callback in self.callbacks:
             row.update(callback.measure(fit))

@@ -33,6 +33,8 @@ from chainrule.training.steps import (
 BatchSize = int | Literal["all"]
 #: samples at a time where no gradients are taken, unless training uses more
 EVALUATION_BATCH_SIZE = 256
+#: batches of predictions are filled up to these sizes, so that few shapes are compiled
+PADDED_SIZES = (1, 8, 64, EVALUATION_BATCH_SIZE)
 #: losses whose single output is a score around 0; others compare a value with targets 0 and 1
 SCORE_LOSSES = ("logits", "hinge", "focal", "perceptron", "margin")
 
@@ -113,7 +115,9 @@ class Trainer:
         self.epoch = 0
         self.n_updates = 0
         self._loss_mean = LossMean(reduction_of(loss))
-        self._programs: dict[Any, CompiledFunction] = {}
+        self._programs: dict[Any, CompiledFunction] = {
+            "predict": compile(predict_step, engine=engine)
+        }
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -249,17 +253,20 @@ class Trainer:
         arrays = doors.as_inputs(inputs, "prediction")
         n = len(arrays[0])
         samples = self.prepare(doors.as_samples((arrays, np.zeros(n, np.int64)), "prediction"))
-        program = self._programs.setdefault("predict", compile(predict_step, engine=self.engine))
+        program = self._programs["predict"]
         rows = self._rows_at_once(n, batch_size)
+        # fill up to a shape that is compiled already, then cut
+        padded = next((size for size in PADDED_SIZES if size >= rows), rows)
+        rows = min(padded, batch_size or padded)
         outputs = []
         with mode(self.model, False), self.drawing():
             for start in range(0, n, rows):
                 batch = [x[start : start + rows] for x in samples.inputs]
                 short = rows - len(batch[0])
-                if short and start:  # fill up to the shape that is compiled already, then cut
+                if short:
                     batch = [np.concatenate([x, np.repeat(x[-1:], short, axis=0)]) for x in batch]
                 found = program(self.model, *(asarray(x) for x in batch)).numpy()
-                outputs.append(found[: n - start] if start else found)
+                outputs.append(found[: n - start])
         return np.concatenate(outputs)
 
     def save_report(self, run_dir: Any, data: Any) -> None:

@@ -233,17 +233,17 @@ class LogLoss(Metric):
 
     def _binary(self, scores: Array, positive: Array) -> Array:
         if self.from_logits:
-            return ops.logaddexp(scores, 0.0) - scores * positive  # type: ignore[no-any-return]
+            return ops.logaddexp(scores, 0.0) - scores * positive
         p = ops.clip(scores, self.epsilon, 1.0 - self.epsilon)
         likelihood: Array = positive * ops.log(p) + (1.0 - positive) * ops.log(1.0 - p)
         return -likelihood
 
     def _multiclass(self, scores: Array, own: Array) -> Array:
         if self.from_logits:
-            return ops.logsumexp(scores, axis=1) - own  # type: ignore[no-any-return]
+            return ops.logsumexp(scores, axis=1) - own
         total = ops.sum(scores, axis=1)
         probability: Array = ops.clip(own / total, self.epsilon, 1.0)
-        return -ops.log(probability)  # type: ignore[no-any-return]
+        return -ops.log(probability)
 
     def result(self, sums: np.ndarray) -> float:
         """The mean; NaN over no samples."""

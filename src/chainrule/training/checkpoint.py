@@ -253,7 +253,7 @@ def read_tensors(content: bytes, label: str = "file") -> dict[str, np.ndarray]:
 
     read_header(content, label)
     try:
-        entries = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
+        entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
         raise StateError(f"{label} is damaged or truncated: {error}") from None
     tensors = {}

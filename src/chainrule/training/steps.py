@@ -81,8 +81,8 @@ def takes_weights(loss: Callable[..., Any]) -> bool:
 def call_loss(loss: Callable[..., Any], prediction: Array, target: Array, weight: Any) -> Array:
     """The loss of a batch, weighted where weights are given."""
     if weight is None:
-        return loss(prediction, target)  # type: ignore[no-any-return]
-    return loss(prediction, target, sample_weight=weight)  # type: ignore[no-any-return]
+        return loss(prediction, target)
+    return loss(prediction, target, sample_weight=weight)
 
 
 def share_of(loss: Any, target: Array, weight: Array | None, reduction: str) -> Array:
@@ -224,7 +224,7 @@ def evaluation_step(
 
 def predict_step(model: Any, *x: Array) -> Array:
     """The model's output for a batch."""
-    return model(*x)  # type: ignore[no-any-return]
+    return model(*x)
 
 
 def epoch_chunks(n: int, batch_size: int, order: np.ndarray) -> list[np.ndarray]:

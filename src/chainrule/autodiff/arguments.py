@@ -72,6 +72,14 @@ def differentiated(arguments: Sequence[Any], outermost: bool) -> Iterator[list[D
 def _prepare(
     argument: Any, swapped: list[tuple[Leaf, Array]], modules: list[Any]
 ) -> Differentiated:
+    if not (is_leaf(argument) or is_module(argument) or is_container(argument)):
+        raise GradientError(
+            f"the differentiated argument, {type(argument).__name__}, has no derivative",
+            expected="an Array, a float, a Module, or a container of those",
+            got=repr(argument)[:60],
+            fix="write 2.0 instead of 2, or differentiate another argument with argnums=",
+            where=str(here()),
+        )
     aliases: list[Array] = []
     names: list[str] = []
     value, skeleton = _visit(argument, "", _Found(aliases, names, swapped, modules))

@@ -6,7 +6,8 @@ result is a graph again and can be differentiated, printed and compiled like any
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from chainrule import ops
 from chainrule.array import Array
@@ -99,15 +100,15 @@ def _apply_rule(
         return op.vjp(filled, outputs, *node.inputs, **wanted, **node.attributes)
 
 
-def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:
+def gradients(loss: Array, wrt: Array | Iterable[Array]) -> Array | list[Array]:
     """Derivatives of a scalar with respect to variables or values between them and it.
 
     Args:
         loss: Floating Array of one element.
-        wrt: One Array or a sequence; each a variable or a value computed from one.
+        wrt: One Array or several; each a variable or a value computed from one.
 
     Returns:
-        One Array of the same shape for each of ``wrt`` (a list if a sequence was given).
+        One Array of the same shape for each of ``wrt`` (a list if several were asked for).
 
     Raises:
         GradientError: ``loss`` is no floating scalar, or does not depend on one of ``wrt``, or its
@@ -118,7 +119,8 @@ def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:
     >>> gradients(w * w, w)
     Array(6., float32)
     """
-    wanted = [wrt] if isinstance(wrt, Array) else list(wrt)
+    several = not isinstance(wrt, Array) and isinstance(wrt, Iterable)
+    wanted: list[Any] = list(wrt) if several else [wrt]
     require_scalar(loss)
     for x in wanted:
         _require_variable(x)
@@ -127,7 +129,7 @@ def gradients(loss: Array, wrt: Array | Sequence[Array]) -> Array | list[Array]:
         if result is None:
             raise _unreachable(loss, x)
     found = [result for result in results if result is not None]
-    return found[0] if isinstance(wrt, Array) else found
+    return found if several else found[0]
 
 
 def require_scalar(loss: Array) -> None:

@@ -5,11 +5,11 @@ Origins are plain strings and numbers, never frames, so that keeping a graph kee
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -56,7 +56,8 @@ class _InsidePackage(dict[str, bool]):
         return inside
 
 
-_inside_package = _InsidePackage()
+# a ``with`` block of this package's is run by contextlib: that is no user's line either
+_inside_package = _InsidePackage({contextlib.__file__: True})
 
 
 _make_origin = partial(tuple.__new__, Origin)  # twice as fast as Origin(...), once for every node
@@ -106,7 +107,7 @@ def current_layer() -> str:
     return _context.layer
 
 
-@contextmanager
+@contextlib.contextmanager
 def layer_scope(name: str) -> Iterator[None]:
     """Append ``name`` to the layer path while a layer's forward rule runs."""
     previous = _context.layer

@@ -61,7 +61,8 @@ def test_one_input_one_hidden_unit_example():
 
 def test_two_inputs_two_hidden_units_example():
     x1, x2, y = 0.5, -1.0, 1.0
-    start = dict(w1=0.1, w2=-0.3, w3=0.4, w4=0.2, w5=0.7, w6=-0.6, b1=0.05, b2=-0.1, b3=0.2)
+    start = {"w1": 0.1, "w2": -0.3, "w3": 0.4, "w4": 0.2, "w5": 0.7, "w6": -0.6}
+    start |= {"b1": 0.05, "b2": -0.1, "b3": 0.2}
 
     def loss(w1, w2, w3, w4, w5, w6, b1, b2, b3):
         h1 = cr.sigmoid(x1 * w1 + x2 * w3 + b1)
@@ -98,7 +99,8 @@ def test_binary_cross_entropy_example():
 
 
 def test_two_two_two_network_to_six_digits():
-    start = dict(w1=0.15, w2=0.20, w3=0.25, w4=0.30, w5=0.40, w6=0.45, w7=0.50, w8=0.55)
+    start = {"w1": 0.15, "w2": 0.20, "w3": 0.25, "w4": 0.30}
+    start |= {"w5": 0.40, "w6": 0.45, "w7": 0.50, "w8": 0.55}
 
     def loss(w1, w2, w3, w4, w5, w6, w7, w8):
         h1 = cr.sigmoid(0.05 * w1 + 0.10 * w2 + 0.35)
@@ -179,9 +181,9 @@ def test_the_digit_network_has_7960_parameters():
 
 def test_an_image_of_250_by_250_is_too_much_for_full_connection():
     unit = nn.Linear(250 * 250, 1, bias=False).summary((250 * 250,))
-    assert unit.total_parameters == 62_500
+    assert unit.n_parameters == 62_500
     layer = nn.Linear(62_500, 62_500, bias=False).summary((62_500,))
-    assert layer.total_parameters == 3_906_250_000
+    assert layer.n_parameters == 3_906_250_000
 
 
 def test_learning_rates():
@@ -196,7 +198,7 @@ def test_learning_rates():
 def test_adam_has_the_defaults_of_its_paper():
     adam = optim.Adam()
     assert float(adam.learning_rate) == 0.001
-    assert tuple(map(float, adam.betas)) == (0.9, 0.999)
+    assert (float(adam.beta1), float(adam.beta2)) == (0.9, 0.999)
     assert float(adam.epsilon) == 1e-8
 
 

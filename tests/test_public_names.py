@@ -22,7 +22,7 @@ ARRAY_API = """
     roll round searchsorted sign signbit sin sinh sort sqrt square squeeze stack std subtract sum
     take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8
     unique_all unique_counts unique_inverse unique_values unstack var vecdot where zeros zeros_like
-""".split()
+""".split()  # noqa: SIM905
 
 
 @pytest.mark.parametrize("name", cr.__all__)
@@ -76,7 +76,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_training_by_hand_needs_neither_pictures_nor_the_shell():
-    code = "import chainrule as cr; from chainrule import nn, optim; nn.Linear(2, 2); optim.SGD(0.1)"
+    code = "from chainrule import nn, optim; nn.Linear(2, 2); optim.SGD(0.1)"
     loaded = modules_after(code)
     assert not loaded & {"matplotlib", "rich", "typer", "PIL", "safetensors", "llvmlite"}
 

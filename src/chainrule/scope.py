@@ -1,4 +1,4 @@
-"""How deep in transforms and traces the code stands: the outermost call cuts and applies effects."""
+"""How deep in transforms and traces the code stands; the outermost cuts and applies effects."""
 
 from __future__ import annotations
 

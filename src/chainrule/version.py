@@ -1,3 +1,3 @@
-"""The version, in one place: semantic versioning, read by the build and by ``chainrule --version``."""
+"""The version, in one place; semantic versioning."""
 
 VERSION = "0.1.0"

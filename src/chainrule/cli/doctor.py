@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def _check_training() -> str:
     @compile
     def step(state: dict[str, object]) -> object:
         loss, gradient = value_and_grad(lambda w: ((w - 3.0) ** 2).sum())(state["w"])
-        state["w"] = state["w"] - 0.1 * gradient  # type: ignore[operator]
+        state["w"] = state["w"] - 0.1 * gradient
         return loss
 
     state: dict[str, object] = {"w": asarray([0.0, 10.0])}
@@ -134,9 +135,9 @@ CHECKS = {
 }
 
 
-def _report(name: str, check: object) -> bool:
+def _report(name: str, check: Callable[[], str]) -> bool:
     try:
-        output.print(f"[green]ok[/]   {name}: {check()}")  # type: ignore[operator]
+        output.print(f"[green]ok[/]   {name}: {check()}")
     except Exception as error:
         output.print(f"[bold red]FAIL[/] {name}: {error}")
         return False

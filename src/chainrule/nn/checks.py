@@ -30,7 +30,7 @@ def floating_input(x: Any, like: Array, layer: Any) -> Array:
     if value.dtype == like.dtype:
         return value
     if value.weak or not dtypes.is_floating(value.dtype):
-        return ops.astype(value, like.dtype)  # type: ignore[no-any-return]
+        return ops.astype(value, like.dtype)
     raise DtypeError(
         f"{layer!r} computes in {like.dtype} but its input is {value.dtype}",
         expected=str(like.dtype),

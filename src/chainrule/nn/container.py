@@ -112,8 +112,8 @@ class Sequential(Module):
         if isinstance(position, str):
             if position not in self._names():
                 raise KeyError(position)
-            return self.__dict__[position]  # type: ignore[no-any-return]
-        return self.__dict__[self._name_at(position)]  # type: ignore[no-any-return]
+            return self.__dict__[position]
+        return self.__dict__[self._name_at(position)]
 
     def __setitem__(self, position: int, layer: Module) -> None:
         setattr(self, self._name_at(position), _checked(layer))

@@ -52,7 +52,7 @@ class Dropout(Module):
             return value
         keep = 1.0 - self.p
         kept = random.bernoulli(random.layer_key(), keep, value.shape)
-        return ops.where(kept, value / keep, 0.0)  # type: ignore[no-any-return]
+        return ops.where(kept, value / keep, 0.0)
 
     def extra_repr(self) -> str:
         """The probability."""

@@ -81,7 +81,7 @@ class Embedding(Module):
         if self.padding_idx is None:
             return found
         is_padding = ops.expand_dims(rows == self.padding_idx, axis=-1)
-        return ops.where(is_padding, ops.stop_gradient(found), found)  # type: ignore[no-any-return]
+        return ops.where(is_padding, ops.stop_gradient(found), found)
 
     def _check(self, rows: Array) -> None:
         """Refuse wrong indices here where they are known; in a Program the gather does."""

@@ -266,7 +266,7 @@ def orthogonal(
     q, r = np.linalg.qr(drawn)
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # evenly spread over all such matrices
     matrix = q.T if rows < columns else q
-    return ops.as_value((gain * matrix).reshape(sizes), dtypes.as_dtype(dtype))  # type: ignore[no-any-return]
+    return ops.as_value((gain * matrix).reshape(sizes), dtypes.as_dtype(dtype))
 
 
 def constant(shape: ShapeLike, value: float, *, dtype: Any = dtypes.float32) -> Array:
@@ -277,7 +277,7 @@ def constant(shape: ShapeLike, value: float, *, dtype: Any = dtypes.float32) -> 
         value: The number.
         dtype: Element type.
     """
-    return ops.full(as_shape(shape), value, dtype=dtype)  # type: ignore[no-any-return]
+    return ops.full(as_shape(shape), value, dtype=dtype)
 
 
 def zeros(shape: ShapeLike, *, dtype: Any = dtypes.float32) -> Array:

@@ -113,7 +113,7 @@ class Module:
         self._roles().pop(name, None)
 
     def _roles(self) -> dict[str, bool]:
-        return self.__dict__.setdefault(_ROLES, {})  # type: ignore[no-any-return]
+        return self.__dict__.setdefault(_ROLES, {})
 
     def _check_name(self, name: str) -> None:
         if name in vars(Module) and name not in _FREE:

@@ -65,7 +65,7 @@ class Perceptron(Module):
             )
         z = ops.tensordot(value, self.weight, axes=((value.ndim - 1,), (1,))) + self.bias
         one = ops.ones_like(z)
-        return ops.where(z >= 0, one, -one)  # type: ignore[no-any-return]
+        return ops.where(z >= 0, one, -one)
 
     def fit(self, x: Any, targets: Any, epochs: int = 100, learning_rate: float = 1.0) -> list[int]:
         """Learn by Rosenblatt's rule, sample by sample in the given order.

@@ -93,6 +93,6 @@ def _signature(structure: Structure, slots: list[Slot], slot_of: list[int]) -> H
 
 
 def describe(call: Call) -> str:
-    """The signature in one line, for messages: ``0.weight float32[10, 784], 1 float32[32, 784]``."""
+    """The last slots in one line: ``0.weight float32[10, 784], 1 float32[32, 784]``."""
     shown = [f"{s.path} {s.dtype}{list(s.shape)}" for s in call.slots if s.shape]
     return ", ".join(shown[-4:])

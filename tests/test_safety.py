@@ -34,7 +34,7 @@ def test_nothing_is_unpickled_evaluated_or_sent(path):
 
 def test_library_code_does_not_print():
     for path in FILES:
-        if "cli" in path.parts:
+        if "cli" in path.parts or path.stem == "progress":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -1,9 +1,9 @@
 """What an Array is: made, looked at, converted, never changed."""
 
 import copy
-import gc
 import inspect
 import pickle
+import weakref
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +12,6 @@ import pytest
 import chainrule as cr
 from chainrule import ops
 from chainrule.array import (
-    Array,
     asarray,
     constant,
     cut,
@@ -327,11 +326,12 @@ def test_traces_catch_arrays_but_keep_numbers():
     assert "return" in repr(graph)
 
 
-def test_evaluation_keeps_no_garbage():
+def test_evaluation_lets_intermediate_values_go():
     x = asarray(np.ones(10))
-    for _ in range(3):
-        x = x * 2 + 1
-    x.numpy()
-    gc.collect()
-    nodes = [o for o in gc.get_objects() if isinstance(o, Array) and o.shape == (10,)]
-    assert len(nodes) <= 4
+    between = x * 2
+    watched = weakref.ref(between.node)
+    y = between + 1
+    del between
+    assert watched() is not None
+    y.numpy()
+    assert watched() is None

@@ -234,3 +234,26 @@ def test_gradients_flow_through_mixed_operands():
     mixed = (half * variable(np.array([2.0, 3.0]))).sum()
     found = cr.gradients(mixed, half)
     assert (found.dtype, found.tolist()) == (np.float16, [2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "ufunc",
+    [np.sin, np.exp, np.arctan, np.absolute, np.rint, np.negative, np.tanh, np.square],
+    ids=lambda ufunc: ufunc.__name__,
+)
+def test_numpys_elementwise_functions_record_an_op(ufunc):
+    x = cr.variable(np.array([0.3, -1.2, 2.0]))
+    y = ufunc(x)
+    assert isinstance(y, cr.Array)
+    assert y.node.tracked, "so gradients go through"
+    np.testing.assert_allclose(y.numpy(), ufunc(x.numpy()), rtol=1e-12)
+
+
+def test_numpys_other_functions_take_the_values():
+    x, y = cr.asarray([1.0, 2.0]), cr.asarray([3.0, 5.0])
+    assert np.mean(x) == 1.5
+    assert np.stack([x, y]).tolist() == [[1, 2], [3, 5]]
+    assert np.concatenate((x, y)).shape == (4,)
+    assert np.allclose(x, [1, 2])
+    with pytest.raises(DtypeError, match=r"np\.spacing"):
+        np.spacing(x)

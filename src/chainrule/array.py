@@ -36,6 +36,25 @@ def _operators(function: Callable[[Operand, Operand], Any]) -> tuple[_Operator, 
     return forward, reflected
 
 
+# where NumPy's older names differ from the array API's
+_UFUNC_NAMES = {
+    "absolute": "abs",
+    "arccos": "acos",
+    "arccosh": "acosh",
+    "arcsin": "asin",
+    "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arctanh": "atanh",
+    "invert": "bitwise_invert",
+    "left_shift": "bitwise_left_shift",
+    "power": "pow",
+    "right_shift": "bitwise_right_shift",
+    "rint": "round",
+    "true_divide": "divide",
+}
+
+
 class Array:
     """An n-dimensional value of one element type: a node's output.
 
@@ -53,7 +72,6 @@ class Array:
     """
 
     __slots__ = ("__weakref__", "dtype", "index", "node", "shape", "weak")
-    __array_ufunc__ = None  # NumPy leaves mixed expressions to the operators below
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, node: Node, index: int = 0, weak: bool = False) -> None:
@@ -131,6 +149,22 @@ class Array:
                 raise ValueError(f"a copy is needed to turn {view.dtype} into {dtype}")
             return view.astype(dtype)
         return view.copy() if copy else view
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Array:
+        """``np.sin(x)`` and ``ndarray * x`` record chainrule's op of that name."""
+        name = _UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__)
+        function = getattr(ops, name, None)
+        if method != "__call__" or keywords or function is None:
+            raise DtypeError(
+                f"np.{ufunc.__name__} does not work on Arrays in this form",
+                fix=f"use cr.{name}" if function else "use a function of chainrule, or x.numpy()",
+                where=str(here()),
+            )
+        return function(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, keywords: Any) -> Any:
+        """``np.mean(x)``, ``np.stack([x, y])``: NumPy's function of the values, without history."""
+        return function(*_as_numpy(inputs), **_as_numpy(keywords))
 
     def __dlpack__(self, **keywords: Any) -> Any:
         # most consumers pass over the read-only flag: only who says copy=False gets the memory
@@ -284,6 +318,14 @@ class Array:
     def astype(self, dtype: Any) -> Array:
         """Cast to ``dtype``."""
         return ops.astype(self, dtype)
+
+
+def _as_numpy(x: Any) -> Any:
+    if isinstance(x, Array):
+        return x.numpy()
+    if isinstance(x, dict):
+        return {key: _as_numpy(value) for key, value in x.items()}
+    return type(x)(map(_as_numpy, x)) if type(x) in (list, tuple) else x
 
 
 class UpdateHelper:

@@ -67,6 +67,20 @@ def test_asarray_casts_and_stacks():
     assert asarray(x) is x
 
 
+def test_asarray_copies_when_asked_and_refuses_when_asked():
+    x = asarray([1.0, 2.0])
+    assert asarray(x, copy=False) is x
+    own = asarray(x, copy=True)
+    assert own.node is not x.node
+    assert own.tolist() == x.tolist()
+    frozen = np.ones(2)
+    frozen.flags.writeable = False
+    assert np.shares_memory(asarray(frozen, copy=False).numpy(), frozen)
+    for value, dtype in [(np.ones(2), None), (frozen, "float32"), ([1.0], None), (x, "int32")]:
+        with pytest.raises(ArgumentError, match="must be copied"):
+            asarray(value, dtype=dtype, copy=False)
+
+
 def test_lists_of_arrays_stay_in_the_graph():
     w = variable(3.0)
     total = (asarray([w, w * w]) * asarray([1.0, 2.0])).sum()

@@ -424,6 +424,16 @@ def asarray(x: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Array:
 
     NumPy arrays keep their dtype; Python floats become float32, ints int64.
 
+    Args:
+        x: What to turn.
+        dtype: Element type; None keeps that of ``x``.
+        copy: True gives an Array of its own; False refuses to copy data; None copies what somebody
+            else could still write to.
+
+    Raises:
+        DtypeError: No supported element type.
+        ArgumentError: ``copy=False``, and the data must be copied.
+
     >>> asarray([1, 2]).dtype
     dtype('int64')
     """
@@ -433,7 +443,22 @@ def asarray(x: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Array:
             x = np.from_dlpack(x)
         elif hasattr(x, "__array__"):
             x = np.asarray(x)
-    return ops.as_value(x, target)
+    if copy is False and not _shareable(x, target):
+        raise ArgumentError(
+            "asarray: the data must be copied",
+            expected="an Array or a NumPy array that nobody can write to, of the same type",
+            got=type(x).__name__,
+            fix="leave copy out",
+            where=str(here()),
+        )
+    array: Array = ops.as_value(x, target)
+    return ops.identity(array) if copy and array is x else array
+
+
+def _shareable(x: Any, target: Dtype | None) -> bool:
+    if isinstance(x, Array):
+        return target is None or target == x.dtype
+    return isinstance(x, np.ndarray) and _is_frozen(x) and target in (None, x.dtype)
 
 
 def variable(value: Any, *, name: str = "", dtype: Any = None) -> Array:
@@ -474,10 +499,10 @@ def _fresh_leaf(x: Array, tracked: bool, name: str, owned: bool = False) -> Arra
     return made
 
 
-def trace(function: Callable[..., Any], like: Sequence[Any]) -> Graph:
+def trace(function: Callable[..., Any], like: Sequence[Any]) -> CapturedGraph:
     """Record ``function`` on placeholders shaped ``like`` its arguments; returns a closed graph.
 
-    Arrays that the function catches from outside become extra inputs: ``captured(graph, n)``.
+    Arrays that the function catches from outside become extra inputs, listed as ``captured``.
 
     Args:
         function: Takes one Array a placeholder, returns an Array or a sequence of them.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops
 from chainrule.array import Array, asarray, variable
 from chainrule.autodiff import (
     grad,
@@ -17,7 +17,7 @@ from chainrule.autodiff import (
     vjp,
     vmap,
 )
-from chainrule.errors import ArgumentError, GradientError, ShapeError
+from chainrule.errors import ArgumentError, GradientError, ShapeError, StateError
 
 A = np.array([[2.0, -1.0, 0.5], [0.3, 1.0, -2.0], [1.5, 0.7, 1.0]])
 
@@ -253,3 +253,22 @@ def test_vmap_refusals():
 def test_results_are_arrays_of_the_public_kind():
     assert isinstance(cr.grad(lambda x: x * x)(3.0), Array)
     assert repr(cr.grad(lambda x: x * x)(3.0)) == "Array(6., float32)"
+
+
+class Counting(nn.Module):
+    """Stores what it saw, as batch normalisation does."""
+
+    def __init__(self):
+        self.seen = np.zeros((), np.float32)
+
+    def forward(self, x):
+        self.seen = self.seen + x.sum()
+        return x * 2
+
+
+def test_vmap_refuses_a_function_that_stores():
+    layer = Counting()
+    before = layer.seen
+    with pytest.raises(StateError, match="'seen'"):
+        cr.vmap(lambda row: layer(row))(cr.ones((3, 2)))
+    assert layer.seen is before

@@ -7,7 +7,8 @@ from typing import Any
 
 from chainrule import ops
 from chainrule.array import Array, placeholder, trace
-from chainrule.errors import ArgumentError, ShapeError
+from chainrule.autodiff.effects import Watch
+from chainrule.errors import ArgumentError, ShapeError, StateError
 from chainrule.graph import Graph, Node
 from chainrule.ops.hooks import hooks
 from chainrule.ops.origin import here, origin_of
@@ -73,6 +74,7 @@ def vmap(
 
     Raises:
         ShapeError: Batch sizes differ, or no argument is batched.
+        StateError: The function stored something into a Module.
 
     >>> import chainrule as cr
     >>> dots = vmap(lambda a, b: (a * b).sum())
@@ -109,8 +111,10 @@ def vmap(
             (x.shape[1:] if flag else x.shape, x.dtype)
             for x, flag in zip(moved, flags, strict=True)
         ]
+        watch = Watch(function)
         with transform_scope():
             graph: Any = trace(on_leaves, like)
+        _refuse_writes(watch)
         caught = list(graph.captured)
         outputs = apply_batched(graph, [*moved, *caught], flags + [False] * len(caught), size)
         placed = [ops.moveaxis(y, 0, out_axes) for y in outputs]
@@ -118,6 +122,18 @@ def vmap(
         return unflatten(result_structure, placed)
 
     return batched_function
+
+
+def _refuse_writes(watch: Watch) -> None:
+    """A value stored for one example has no place to go for a batch of them."""
+    for written in watch.take().values():
+        raise StateError(
+            f"vmap: the function stored {written.leaf.path!r} while it was mapped over examples",
+            expected="a function that returns what it computes and stores nothing",
+            got=f"a new value of {written.leaf.path!r}, one an example",
+            fix="return it and store it outside vmap, or use the layer's evaluation mode",
+            where=str(here()),
+        )
 
 
 def _argument_axes(in_axes: Any, count: int) -> list[int | None]:

@@ -188,7 +188,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StateError(f"checkpoint {path} can not be read: {error.strerror}") from None
+        raise StateError(
+            f"checkpoint {path} can not be read: {error.strerror}",
+            expected="a run folder, or a file of its checkpoints/",
+            fix="list your runs: ls runs/",
+        ) from None
     return deserialize(content, str(path))
 
 

@@ -238,6 +238,8 @@ def test_a_mistake_is_answered(name):
         with pytest.raises(built_in) as caught:
             mistake()
     message = str(caught.value)
+    if isinstance(caught.value, ChainruleError):
+        assert HERE in message, f"the user's line is missing in:\n{message}"
     for fragment in fragments:
         assert fragment in message, f"{fragment!r} is missing in:\n{message}"
     if isinstance(caught.value, ChainruleError):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DataError, ShapeError, StateError
+from chainrule.ops.origin import here
 
 
 class Standardizer:
@@ -64,7 +65,9 @@ class Standardizer:
     def _fitted(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.mean is None or self.scale is None:
             raise StateError(
-                "the Standardizer is not fitted", fix="call fit(training inputs) first"
+                "the Standardizer is not fitted",
+                fix="call fit(training inputs) first",
+                where=str(here()),
             )
         if not np.ndim(inputs) or np.shape(inputs)[1:] != self.mean.shape:
             raise ShapeError(

@@ -29,6 +29,7 @@ import numpy as np
 
 from chainrule.array import Array
 from chainrule.errors import StateError
+from chainrule.ops.origin import here
 
 FORMAT = "chainrule-checkpoint"
 FORMAT_VERSION = 1
@@ -192,6 +193,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"checkpoint {path} can not be read: {error.strerror}",
             expected="a run folder, or a file of its checkpoints/",
             fix="list your runs: ls runs/",
+            where=str(here()),
         ) from None
     return deserialize(content, str(path))
 

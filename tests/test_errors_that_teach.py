@@ -128,7 +128,8 @@ ERRORS = {
         ["784", "(8, 28, 28)", "nn.Flatten()", "layer 0"],
     ),
     "wrong input size": (
-        lambda: small(nn.Linear(5, 3))(X), ValueError, ["5", "(8, 4)", "nn.Linear(4, 3)", "layer 0"],
+        lambda: small(nn.Linear(5, 3))(X), ValueError,
+        ["5", "(8, 4)", "nn.Linear(4, 3)", "layer 0"],
     ),
     "layers that do not fit": (
         lambda: small(nn.Linear(4, 6), nn.ReLU(), nn.Linear(5, 3))(X), ValueError,

@@ -307,6 +307,39 @@ def test_layers_call_their_function(layer):
     assert float(weighted) == pytest.approx(float(direct), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("made", "function", "options"),
+    [
+        (
+            nn.CrossEntropyLoss(CLASS_WEIGHTS, 3, "sum", 0.1),
+            F.cross_entropy,
+            {
+                "weight": CLASS_WEIGHTS,
+                "ignore_index": 3,
+                "reduction": "sum",
+                "label_smoothing": 0.1,
+            },
+        ),
+        (
+            nn.NLLLoss(CLASS_WEIGHTS, 3, "sum"),
+            F.nll_loss,
+            {"weight": CLASS_WEIGHTS, "ignore_index": 3, "reduction": "sum"},
+        ),
+        (
+            nn.FocalLoss(1.0, CLASS_WEIGHTS, "none"),
+            F.focal_loss,
+            {"gamma": 1.0, "alpha": CLASS_WEIGHTS, "reduction": "none"},
+        ),
+        (nn.MultiMarginLoss(0.5, "sum"), F.multi_margin_loss, {"margin": 0.5, "reduction": "sum"}),
+    ],
+    ids=repr,
+)
+def test_the_settings_of_a_layer_reach_its_function(made, function, options):
+    logits, labels = cr.asarray(LOGITS), cr.asarray(LABELS)
+    direct = function(logits, labels, **options)
+    np.testing.assert_allclose(made(logits, labels).numpy(), direct.numpy(), rtol=1e-6)
+
+
 def test_softmax_cross_entropy_is_one_node_each_way():
     z = cr.variable(LOGITS)
     loss = F.cross_entropy(z, cr.asarray(LABELS), reduction="sum")

@@ -6,7 +6,8 @@ Every loss compares shapes and never broadcasts, takes ``sample_weight`` (batch,
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +25,21 @@ class Loss(Module):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
     """
 
+    function: ClassVar[Callable[..., Array]]
+    """The formula, of ``nn.functional``."""
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Attributes that it takes as arguments of the same name."""
+
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = check_reduction(reduction)
+
+    def forward(self, *inputs: Any, sample_weight: Any = None) -> Array:
+        """Inputs of the shapes that the class names → scalar, or one loss an element."""
+        settings = {name: getattr(self, name) for name in self.settings}
+        return self.function(
+            *inputs, reduction=self.reduction, sample_weight=sample_weight, **settings
+        )
 
 
 class MSELoss(Loss):
@@ -35,44 +49,41 @@ class MSELoss(Loss):
     >>> loss = MSELoss()(cr.asarray([0.1, 0.8, 0.6]), cr.asarray([1.0, 0.0, -1.0]))
     >>> round(float(loss), 5)
     1.33667
+
+    Shape: both of one shape → scalar (or that shape).
     """
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.mse_loss(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    function = staticmethod(functional.mse_loss)
 
 
 class HalfSquaredError(Loss):
-    """Mean of ½ (y − t)², whose derivative is y − t."""
+    """Mean of ½ (y − t)², whose derivative is y − t.
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.half_squared_error(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    Shape: both of one shape → scalar (or that shape).
+    """
+
+    function = staticmethod(functional.half_squared_error)
 
 
 class SumSquaredError(Loss):
-    """Σ (y − t)² over everything: the total sum squared error."""
+    """Σ (y − t)² over everything: the total sum squared error.
+
+    Shape: both of one shape → scalar.
+    """
+
+    function = staticmethod(functional.mse_loss)
 
     def __init__(self) -> None:
         super().__init__("sum")
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar."""
-        return functional.sum_squared_error(prediction, target, sample_weight=sample_weight)
-
 
 class L1Loss(Loss):
-    """Mean of |y − t|."""
+    """Mean of |y − t|.
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.l1_loss(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    Shape: both of one shape → scalar (or that shape).
+    """
+
+    function = staticmethod(functional.l1_loss)
 
 
 class HuberLoss(Loss):
@@ -81,21 +92,16 @@ class HuberLoss(Loss):
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         delta: Width of the parabola, > 0. Default 1.
+
+    Shape: both of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.huber_loss)
+    settings = ("delta",)
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
         self.delta = _positive("HuberLoss: delta", delta)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.huber_loss(
-            prediction,
-            target,
-            delta=self.delta,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class SmoothL1Loss(Loss):
@@ -104,21 +110,16 @@ class SmoothL1Loss(Loss):
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         beta: Width of the parabola, > 0. Default 1.
+
+    Shape: both of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.smooth_l1_loss)
+    settings = ("beta",)
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
         self.beta = _positive("SmoothL1Loss: beta", beta)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.smooth_l1_loss(
-            prediction,
-            target,
-            beta=self.beta,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class PinballLoss(Loss):
@@ -127,7 +128,12 @@ class PinballLoss(Loss):
     Args:
         quantile: In (0, 1). Default 0.5, the median.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: both of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.pinball_loss)
+    settings = ("quantile",)
 
     def __init__(self, quantile: float = 0.5, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -137,25 +143,14 @@ class PinballLoss(Loss):
             )
         self.quantile = float(quantile)
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Both of one shape → scalar (or that shape)."""
-        return functional.pinball_loss(
-            prediction,
-            target,
-            quantile=self.quantile,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
-
 
 class BCELoss(Loss):
-    """Bernoulli cross-entropy of probabilities; logs are held at −100."""
+    """Bernoulli cross-entropy of probabilities; logs are held at −100.
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Probabilities and targets of one shape → scalar (or that shape)."""
-        return functional.binary_cross_entropy(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    Shape: probabilities and targets of one shape → scalar (or that shape).
+    """
+
+    function = staticmethod(functional.binary_cross_entropy)
 
 
 class BCEWithLogitsLoss(Loss):
@@ -164,21 +159,16 @@ class BCEWithLogitsLoss(Loss):
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         pos_weight: Factor of the term of target 1; None for 1.
+
+    Shape: logits and targets of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.binary_cross_entropy_with_logits)
+    settings = ("pos_weight",)
 
     def __init__(self, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(reduction)
         self.pos_weight = _weights(pos_weight)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Logits and targets of one shape → scalar (or that shape)."""
-        return functional.binary_cross_entropy_with_logits(
-            prediction,
-            target,
-            pos_weight=self.pos_weight,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class CrossEntropyLoss(Loss):
@@ -189,7 +179,16 @@ class CrossEntropyLoss(Loss):
         ignore_index: Label that counts for nothing. Default −100.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         label_smoothing: Share of the truth spread over all classes, in [0, 1]. Default 0.
+
+    Shape: logits (batch, classes, ...) and labels (batch, ...) → scalar (or the labels' shape).
     """
+
+    function = staticmethod(functional.cross_entropy)
+    settings = (
+        "weight",
+        "ignore_index",
+        "label_smoothing",
+    )
 
     def __init__(
         self,
@@ -209,18 +208,6 @@ class CrossEntropyLoss(Loss):
         self.ignore_index = int(ignore_index)
         self.label_smoothing = float(label_smoothing)
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Logits (batch, classes, ...) and labels (batch, ...) → scalar (or the labels' shape)."""
-        return functional.cross_entropy(
-            prediction,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
-
 
 class NLLLoss(Loss):
     """Minus the log-probability of the label, after a ``LogSoftmax`` of your own.
@@ -229,7 +216,15 @@ class NLLLoss(Loss):
         weight: (classes,) factor of each class; None for equal ones.
         ignore_index: Label that counts for nothing. Default −100.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: log-probabilities (batch, classes, ...) and labels (batch, ...) → scalar.
     """
+
+    function = staticmethod(functional.nll_loss)
+    settings = (
+        "weight",
+        "ignore_index",
+    )
 
     def __init__(
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
@@ -237,17 +232,6 @@ class NLLLoss(Loss):
         super().__init__(reduction)
         self.weight = _weights(weight)
         self.ignore_index = int(ignore_index)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Log-probabilities (batch, classes, ...) and labels (batch, ...) → scalar."""
-        return functional.nll_loss(
-            prediction,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class FocalLoss(Loss):
@@ -257,7 +241,15 @@ class FocalLoss(Loss):
         gamma: How much they are held back, ≥ 0. Default 2.
         alpha: Weight of class 1, or (classes,) weights; None for equal ones.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: logits with labels, or binary logits with 0/1 of the same shape → scalar.
     """
+
+    function = staticmethod(functional.focal_loss)
+    settings = (
+        "gamma",
+        "alpha",
+    )
 
     def __init__(self, gamma: float = 2.0, alpha: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -265,17 +257,6 @@ class FocalLoss(Loss):
             raise ArgumentError("FocalLoss: gamma is negative", expected="≥ 0", got=str(gamma))
         self.gamma = float(gamma)
         self.alpha = _weights(alpha)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Logits with labels, or binary logits with 0/1 of the same shape → scalar."""
-        return functional.focal_loss(
-            prediction,
-            target,
-            gamma=self.gamma,
-            alpha=self.alpha,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class GaussianNLLLoss(Loss):
@@ -285,7 +266,15 @@ class GaussianNLLLoss(Loss):
         full: Add ½ ln 2π. Default False.
         epsilon: Smallest variance. Default 1e-6.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: means, targets and variances of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.gaussian_nll_loss)
+    settings = (
+        "full",
+        "epsilon",
+    )
 
     def __init__(
         self, *, full: bool = False, epsilon: float = 1e-6, reduction: str = "mean"
@@ -294,20 +283,6 @@ class GaussianNLLLoss(Loss):
         self.full = bool(full)
         self.epsilon = _positive("GaussianNLLLoss: epsilon", epsilon)
 
-    def forward(
-        self, prediction: Any, target: Any, variance: Any, sample_weight: Any = None
-    ) -> Array:
-        """Means, targets and variances of one shape → scalar (or that shape)."""
-        return functional.gaussian_nll_loss(
-            prediction,
-            target,
-            variance,
-            full=self.full,
-            epsilon=self.epsilon,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
-
 
 class KLDivLoss(Loss):
     """Σ t (ln t − ln q), from log-probabilities ln q.
@@ -315,22 +290,17 @@ class KLDivLoss(Loss):
     Args:
         reduction: ``"batchmean"`` (the divergence), ``"mean"``, ``"sum"`` or ``"none"``.
         log_target: Targets are given as logarithms. Default False.
+
+    Shape: log-probabilities and targets of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.kl_div_loss)
+    settings = ("log_target",)
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__("mean" if reduction == "batchmean" else reduction)
         self.reduction = reduction
         self.log_target = bool(log_target)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Log-probabilities and targets of one shape → scalar (or that shape)."""
-        return functional.kl_div_loss(
-            prediction,
-            target,
-            log_target=self.log_target,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class HingeLoss(Loss):
@@ -339,21 +309,16 @@ class HingeLoss(Loss):
     Args:
         margin: Default 1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: scores and targets ±1 of one shape → scalar (or that shape).
     """
+
+    function = staticmethod(functional.hinge_loss)
+    settings = ("margin",)
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = float(margin)
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Scores and targets ±1 of one shape → scalar (or that shape)."""
-        return functional.hinge_loss(
-            prediction,
-            target,
-            margin=self.margin,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 class MultiMarginLoss(Loss):
@@ -362,41 +327,34 @@ class MultiMarginLoss(Loss):
     Args:
         margin: Default 1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: scores (batch, classes) and labels (batch,) → scalar.
     """
+
+    function = staticmethod(functional.multi_margin_loss)
+    settings = ("margin",)
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = float(margin)
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Scores (batch, classes) and labels (batch,) → scalar."""
-        return functional.multi_margin_loss(
-            prediction,
-            target,
-            margin=self.margin,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
-
 
 class MissProbabilityLoss(Loss):
-    """1 − k[T]: the softmax probability of not choosing the label."""
+    """1 − k[T]: the softmax probability of not choosing the label.
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Logits (batch, classes) and labels (batch,) → scalar."""
-        return functional.miss_probability(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    Shape: logits (batch, classes) and labels (batch,) → scalar.
+    """
+
+    function = staticmethod(functional.miss_probability)
 
 
 class ExpectedSquaredDistanceLoss(Loss):
-    """Σⱼ k[j] (j − T)²: for classes that are numbers, how far off a draw would be."""
+    """Σⱼ k[j] (j − T)²: for classes that are numbers, how far off a draw would be.
 
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Logits (batch, classes) and labels (batch,) → scalar."""
-        return functional.expected_squared_distance(
-            prediction, target, reduction=self.reduction, sample_weight=sample_weight
-        )
+    Shape: logits (batch, classes) and labels (batch,) → scalar.
+    """
+
+    function = staticmethod(functional.expected_squared_distance)
 
 
 class CosineEmbeddingLoss(Loss):
@@ -405,7 +363,12 @@ class CosineEmbeddingLoss(Loss):
     Args:
         margin: In [−1, 1]. Default 0.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: two (batch, features) and targets ±1 (batch,) → scalar.
     """
+
+    function = staticmethod(functional.cosine_embedding_loss)
+    settings = ("margin",)
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -415,17 +378,6 @@ class CosineEmbeddingLoss(Loss):
             )
         self.margin = float(margin)
 
-    def forward(self, first: Any, second: Any, target: Any, sample_weight: Any = None) -> Array:
-        """Two (batch, features) and targets ±1 (batch,) → scalar."""
-        return functional.cosine_embedding_loss(
-            first,
-            second,
-            target,
-            margin=self.margin,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
-
 
 class TripletMarginLoss(Loss):
     """The anchor must lie nearer to the positive than to the negative, by ``margin``.
@@ -433,24 +385,16 @@ class TripletMarginLoss(Loss):
     Args:
         margin: > 0. Default 1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape: three (batch, features) → scalar.
     """
+
+    function = staticmethod(functional.triplet_margin_loss)
+    settings = ("margin",)
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = _positive("TripletMarginLoss: margin", margin)
-
-    def forward(
-        self, anchor: Any, positive: Any, negative: Any, sample_weight: Any = None
-    ) -> Array:
-        """Three (batch, features) → scalar."""
-        return functional.triplet_margin_loss(
-            anchor,
-            positive,
-            negative,
-            margin=self.margin,
-            reduction=self.reduction,
-            sample_weight=sample_weight,
-        )
 
 
 def _weights(values: Any) -> np.ndarray | None:

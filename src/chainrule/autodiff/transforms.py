@@ -17,7 +17,7 @@ from chainrule.autodiff.vectorize import apply_batched
 from chainrule.errors import ArgumentError, GradientError, ShapeError, TeachingWarning
 from chainrule.graph import Graph, needed_inputs
 from chainrule.ops import dtypes
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 from chainrule.scope import transform_scope
 from chainrule.tree import flatten, unflatten
 
@@ -111,7 +111,7 @@ def _warn_unused(names: Sequence[str], found: Sequence[Array | None]) -> None:
                 "is zero. Is a layer left out of forward, or its result unused? Freeze parameters "
                 f"that are meant to rest: layer.freeze() (at {here()})"
             ),
-            stacklevel=3,
+            stacklevel=stack_level(),
         )
 
 

@@ -79,6 +79,14 @@ def here(depth: int = 1) -> Origin:
     return _make_origin((frame.f_code.co_filename, frame.f_lineno, _context.layer, 0))
 
 
+def stack_level() -> int:
+    """The ``stacklevel`` with which the caller's ``warnings.warn`` points at the user's line."""
+    level, frame = 1, sys._getframe(1)
+    while _inside_package[frame.f_code.co_filename] and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 class origin_of:
     """Record nodes as coming from ``origin`` (used by transforms and passes).
 

@@ -15,7 +15,7 @@ from chainrule.errors import StateError, TeachingWarning
 from chainrule.execution import evaluate
 from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 from chainrule.optim import saving
 from chainrule.optim.clipping import clip_by_global_norm, clip_by_value
 from chainrule.optim.hyperparameters import (
@@ -226,7 +226,7 @@ class Optimizer(Settings):
                         f"the group {given.pattern!r} matches no parameter; there are "
                         f"{', '.join(paths[:8])}{', …' if len(paths) > 8 else ''} (at {here()})"
                     ),
-                    stacklevel=4,
+                    stacklevel=stack_level(),
                 )
 
     # --- updating ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule import random
 from chainrule.errors import ArgumentError, TeachingWarning
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 from chainrule.program.program import Program
 from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
@@ -86,7 +86,7 @@ class CompiledFunction:
                 f"or setting compiles again. The last: {describe(call)}. Pad batches to a few "
                 f"sizes, or pass changing numbers as floats or Arrays (at {here()})"
             ),
-            stacklevel=4,
+            stacklevel=stack_level(),
         )
 
     def __repr__(self) -> str:

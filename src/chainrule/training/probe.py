@@ -13,7 +13,7 @@ from chainrule.array import Array, asarray
 from chainrule.errors import ArgumentError, IndexRangeError, TeachingWarning
 from chainrule.execution import evaluate
 from chainrule.graph import topological
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 from chainrule.training.doors import Samples
 from chainrule.training.steps import call_loss, takes_weights
 
@@ -135,7 +135,7 @@ def warn_if_unscaled(model: Any, samples: Samples, prediction: Array) -> None:
             + (f"divide by 255 ({cure}), or " if cure else "")
             + f"standardise with the training part's mean and deviation (at {here()})"
         ),
-        stacklevel=4,
+        stacklevel=stack_level(),
     )
 
 

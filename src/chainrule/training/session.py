@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.array import leaf
 from chainrule.data import epoch_order
 from chainrule.errors import ArgumentError, StateError, TeachingWarning
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 from chainrule.training import checkpoint, doors, resume
 from chainrule.training.callbacks import (
     BestWeights,
@@ -193,7 +193,7 @@ def _take_in(trainer: Any, train: Any, validation: Any) -> tuple[Samples, Sample
                 "says nothing about new data, and early stopping stops too late. Split first: "
                 f"train, validation = data.holdout(everything, 0.2) (at {here()})"
             ),
-            stacklevel=4,
+            stacklevel=stack_level(),
         )
     return prepared, trainer.prepare(raw_validation)
 
@@ -218,7 +218,7 @@ def rows_a_step(trainer: Any, batch_size: Any, n: int) -> int:
                 f"batch_size {chosen} is more than the {n} training samples: each step sees all of "
                 f"them. Say batch_size='all' if that is meant (at {here()})"
             ),
-            stacklevel=4,
+            stacklevel=stack_level(),
         )
         chosen = n
     return min(int(chosen) * int(trainer.gradient_accumulation), n)
@@ -358,7 +358,7 @@ def _judge_one_batch(fit: Fit, n: int) -> None:
                 "do that has a mistake in it, a wrong learning rate "
                 f"(it is {fit.learning_rate:g}), or needs more epochs (at {here()})"
             ),
-            stacklevel=4,
+            stacklevel=stack_level(),
         )
 
 

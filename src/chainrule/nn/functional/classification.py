@@ -27,7 +27,7 @@ from chainrule.nn.functional.reduction import (
     visible,
 )
 from chainrule.ops import composite, dtypes
-from chainrule.ops.origin import here
+from chainrule.ops.origin import here, stack_level
 
 LOG_FLOOR = -100.0  # ln 0 counts as −100, as in PyTorch, so that a wrong certainty stays finite
 
@@ -298,7 +298,7 @@ def _warn_of_probabilities(z: Array) -> None:
                 "its softmax would be a second one. Leave out the softmax, or use "
                 f"nn.NLLLoss on cr.log(p) (at {here()})"
             ),
-            stacklevel=3,
+            stacklevel=stack_level(),
         )
 
 

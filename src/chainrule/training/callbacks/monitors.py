@@ -13,6 +13,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import TeachingWarning
+from chainrule.ops.origin import here, stack_level
 from chainrule.training.callbacks.base import Callback
 from chainrule.training.fit import Chunk, Fit
 
@@ -232,7 +233,7 @@ class LossWatch(Callback):
 
     def _warn(self, text: str) -> None:
         self.warned = True
-        warnings.warn(TeachingWarning(text), stacklevel=6)
+        warnings.warn(TeachingWarning(f"{text} (at {here()})"), stacklevel=stack_level())
 
     def state_dict(self) -> dict[str, Any]:
         """The first loss, and whether it has warned."""

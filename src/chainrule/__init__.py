@@ -75,7 +75,8 @@ def __getattr__(name: str) -> _Any:
     elif name == "newaxis":
         value = None
     else:
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        habits = _import_module("chainrule.ops.habits")
+        raise habits.missing("chainrule", name, habits.PACKAGE, lambda: __all__)
     globals()[name] = value
     return value
 

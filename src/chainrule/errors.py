@@ -60,6 +60,14 @@ class IndexRangeError(ChainruleError, IndexError):
     """An index or a label outside its range."""
 
 
+class MissingNameError(ChainruleError, AttributeError):
+    """An attribute or function that is not there; the message says what is used instead."""
+
+
+class ImmutableError(ChainruleError, TypeError):
+    """An attempt to change an Array, which never changes."""
+
+
 class TracedValueError(ChainruleError, TypeError):
     """Traced code asked for a number that exists only when the Program runs."""
 

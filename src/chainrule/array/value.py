@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.errors import ArgumentError, DtypeError
+from chainrule.errors import ArgumentError, DtypeError, ImmutableError
 from chainrule.execution import evaluate
 from chainrule.graph import Buffer, Node
-from chainrule.ops import dtypes
+from chainrule.ops import dtypes, habits
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.hooks import Operand
 from chainrule.ops.indexing import getitem, scatter_items
@@ -265,6 +265,20 @@ class Array:
 
     def __getitem__(self, key: Any) -> Array:
         return getitem(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        place = key if isinstance(key, int) else "i"
+        raise ImmutableError(
+            "an Array never changes, so nothing can be assigned to a part of it",
+            got=f"x[{place}] = ...",
+            fix=f"x = x.at[{place}].set(value), or .add(value), which make a new Array",
+            where=str(here()),
+        )
+
+    if not TYPE_CHECKING:  # a type checker shall still know which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise habits.missing("Array", name, habits.ARRAY, lambda: dir(type(self)))
 
     __add__, __radd__ = _operators(ops.add)
     __sub__, __rsub__ = _operators(ops.subtract)

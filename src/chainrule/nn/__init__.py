@@ -1,5 +1,8 @@
 """Floor 3: ``Module``, layers, losses and initialisers, under PyTorch's names."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from chainrule.nn import functional, init
 from chainrule.nn.activations import (
     ELU,
@@ -105,6 +108,7 @@ from chainrule.nn.parameter import Parameter
 from chainrule.nn.perceptron import Perceptron
 from chainrule.nn.standardize import Standardize
 from chainrule.nn.summary import Summary
+from chainrule.ops.habits import missing as _missing
 
 __all__ = [
     "ELU",
@@ -210,3 +214,9 @@ __all__ = [
     "tanh",
     "triplet_margin_loss",
 ]
+
+
+if not _TYPE_CHECKING:  # a type checker shall still know which names there are
+
+    def __getattr__(name: str) -> _Any:
+        raise _missing("chainrule.nn", name, {}, lambda: __all__)

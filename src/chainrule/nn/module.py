@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from chainrule.nn.attributes import (
 from chainrule.nn.calls import call_layer
 from chainrule.nn.parameter import Parameter, own_leaf
 from chainrule.ops import dtypes
+from chainrule.ops.habits import MODULE, missing
 from chainrule.ops.origin import here
 from chainrule.scope import is_outermost
 
@@ -107,6 +108,13 @@ class Module:
             if name in self.traced_scalars and is_outermost():
                 value = float(value)
         self.__dict__[name] = value
+
+    if not TYPE_CHECKING:  # a type checker shall still know which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(
+                type(self).__name__, name, MODULE, lambda: [*vars(self), *dir(type(self))]
+            )
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

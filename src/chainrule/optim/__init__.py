@@ -1,5 +1,9 @@
 """Floor 3: optimizers and learning-rate schedules."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from chainrule.ops.habits import missing as _missing
 from chainrule.optim.adadelta import AdaDelta
 from chainrule.optim.adagrad import AdaGrad
 from chainrule.optim.adam import Adam
@@ -81,3 +85,9 @@ __all__ = [
     "global_norm",
     "group",
 ]
+
+
+if not _TYPE_CHECKING:  # a type checker shall still know which names there are
+
+    def __getattr__(name: str) -> _Any:
+        raise _missing("chainrule.optim", name, {}, lambda: __all__)

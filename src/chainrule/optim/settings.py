@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from chainrule.array import Array
 from chainrule.errors import ArgumentError, StateError
+from chainrule.ops.habits import OPTIMIZER, missing
 from chainrule.ops.origin import here
 from chainrule.optim.hyperparameters import (
     NON_NEGATIVE,
@@ -106,7 +107,7 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         if name in self.__dict__.get("_scalars", ()):
             return self._current(name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise missing(type(self).__name__, name, OPTIMIZER, lambda: [*self._scalars, *dir(self)])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("max_norm", "max_value"):

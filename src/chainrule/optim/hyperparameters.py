@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.array import Array, leaf
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, compose_message
 from chainrule.ops.dtypes import Dtype
 from chainrule.ops.origin import here
 from chainrule.optim.schedules.base import Schedule
@@ -127,10 +128,41 @@ groups=[group('*.bias', weight_decay=0.0)])
 
 
 def refuse_short_names(what: str, keywords: dict[str, Any]) -> None:
-    """Answer ``lr=`` and its like with the name that is used here."""
-    for name in keywords:
+    """Answer ``lr=`` and its like with the name that is used here.
+
+    Raises:
+        TypeError: One of them is used.
+    """
+    for name, value in keywords.items():
         if name in SPELLED_OUT:
-            raise TypeError(f"{what}: {name}= is spelled {SPELLED_OUT[name]}= here (at {here()})")
+            long = SPELLED_OUT[name]
+            raise TypeError(
+                compose_message(
+                    f"{what}: {name}= is spelled {long}= here",
+                    got=f"{name}={value!r}"[:60],
+                    fix=f"{what}({long}={value!r})"[:80],
+                    where=str(here()),
+                )
+            )
+
+
+def refuse_parameters(what: str, arguments: tuple[Any, ...]) -> None:
+    """Answer ``Adam(model.parameters())``: here parameters are given to ``update``.
+
+    Raises:
+        ArgumentError: The first argument is a Module, a container or a generator.
+    """
+    if not arguments or isinstance(arguments[0], int | float | str | Array | Schedule | np.generic):
+        return
+    first = arguments[0]
+    if hasattr(first, "named_parameters") or isinstance(first, Iterable):
+        raise ArgumentError(
+            f"{what} takes no parameters: they are given to each update",
+            expected=f"{what}(learning_rate)",
+            got=f"{what}({type(first).__name__}, ...)",
+            fix=f"optimizer = {what}(1e-3); later optimizer.update(model, grads)",
+            where=str(here()),
+        )
 
 
 def pair(value: Any, what: str) -> tuple[Any, Any]:
@@ -140,6 +172,7 @@ def pair(value: Any, what: str) -> tuple[Any, Any]:
             f"{what} must be a pair of numbers",
             expected="(first, second)",
             got=repr(value),
+            fix=f"{what}=(0.9, 0.999)",
             where=str(here()),
         )
     return value[0], value[1]

@@ -11,7 +11,12 @@ from chainrule.array import Array, leaf
 from chainrule.autodiff import value_and_grad
 from chainrule.errors import ArgumentError, NonFiniteError, StateError, TracedValueError
 from chainrule.ops.origin import here
-from chainrule.optim.hyperparameters import NON_NEGATIVE, POSITIVE, refuse_short_names
+from chainrule.optim.hyperparameters import (
+    NON_NEGATIVE,
+    POSITIVE,
+    refuse_parameters,
+    refuse_short_names,
+)
 from chainrule.optim.line_search import Point, StrongWolfe
 from chainrule.optim.schedules.base import positive_integer
 from chainrule.optim.targets import find_targets, match_gradients
@@ -68,7 +73,8 @@ class LBFGS:
     """
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> LBFGS:
-        """Answer PyTorch's short names before Python complains about them."""
+        """Answer PyTorch's ways before Python complains about them."""
+        refuse_parameters(cls.__name__, arguments)
         refuse_short_names(cls.__name__, keywords)
         return super().__new__(cls)
 

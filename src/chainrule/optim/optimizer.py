@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.array import Array, leaf
-from chainrule.errors import StateError, TeachingWarning
+from chainrule.errors import ArgumentError, StateError, TeachingWarning
 from chainrule.execution import evaluate
 from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype
@@ -23,6 +23,7 @@ from chainrule.optim.hyperparameters import (
     Rate,
     Scalars,
     pair,
+    refuse_parameters,
     refuse_short_names,
     weak_scalar,
 )
@@ -41,6 +42,26 @@ class Slot(NamedTuple):
 
     initial: float | str = 0.0
     scalar: bool = False
+
+
+class StepCount(Array):
+    """The number of updates so far; who calls it means PyTorch's ``optimizer.step()``."""
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: Any) -> None:
+        """Say how it is done here.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(
+            "optimizer.step is the number of updates so far, nothing to call",
+            expected="optimizer.update(model, grads)",
+            got="optimizer.step()",
+            fix="loss, grads = cr.value_and_grad(loss_of)(model); optimizer.update(model, grads)",
+            where=str(here()),
+        )
 
 
 class Optimizer(Settings):
@@ -70,7 +91,8 @@ class Optimizer(Settings):
     """
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> Optimizer:
-        """Answer PyTorch's short names before Python complains about them."""
+        """Answer PyTorch's ways before Python complains about them."""
+        refuse_parameters(cls.__name__, arguments)
         refuse_short_names(cls.__name__, keywords)
         return super().__new__(cls)
 
@@ -87,6 +109,15 @@ class Optimizer(Settings):
         # updates done before a parameter got its state: one unfrozen later starts its own count
         self._begun: dict[str, int] = {}
         super().__init__(values, groups, max_norm, max_value)
+
+    @property
+    def step(self) -> Array:
+        """Updates done so far, an integer scalar."""
+        return StepCount(self._step.node, self._step.index)
+
+    @step.setter
+    def step(self, value: Array) -> None:
+        self._step = value
 
     # --- what subclasses say ----------------------------------------------------------------
 
@@ -126,7 +157,7 @@ class Optimizer(Settings):
         return [
             *scalars,
             *((name, value) for name, value in limits if value is not None),
-            ("step", self.step),
+            ("step", self._step),
             ("state", self.state),
         ]
 

@@ -119,6 +119,7 @@ def match_gradients(targets: Targets, gradients: Any) -> dict[str, Array]:
         ShapeError: A gradient's shape differs from its parameter's.
         DtypeError: A gradient holds integers.
     """
+    _check_kind(gradients)
     found = {leaf.path: leaf.value for leaf in flatten(gradients)[0]}
     missing = [path for path in targets.trainable if path not in found]
     extra = [p for p in found if p not in targets.trainable and p not in targets.resting]
@@ -142,6 +143,26 @@ def match_gradients(targets: Targets, gradients: Any) -> dict[str, Array]:
         path: _gradient(path, target.value, found[path])
         for path, target in targets.trainable.items()
     }
+
+
+def _check_kind(gradients: Any) -> None:
+    """Answer what is often given in place of gradients."""
+    fix = "loss, grads = cr.value_and_grad(loss_of)(model); optimizer.update(model, grads)"
+    if hasattr(gradients, "__tree_trainable__"):
+        got, fix = f"the Module {type(gradients).__name__}", "optimizer.update(model, grads)"
+    elif isinstance(gradients, Array) or not is_container(gradients):
+        got = "one Array: the loss?" if isinstance(gradients, Array) else type(gradients).__name__
+    elif isinstance(gradients, tuple) and len(gradients) == 2 and isinstance(gradients[1], dict):
+        got = "a pair of (loss, gradients)"
+    else:
+        return
+    raise ArgumentError(
+        "these are no gradients",
+        expected="a container of gradients, structured like the parameters",
+        got=got,
+        fix=fix,
+        where=str(here()),
+    )
 
 
 def _gradient(path: str, parameter: Array, gradient: Any) -> Array:

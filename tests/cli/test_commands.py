@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -128,6 +129,22 @@ def test_resume_of_a_finished_run_changes_nothing(run):
     result = chainrule("train", "--resume", path)
     assert "resuming" in result.stdout
     assert (path / "weights.safetensors").read_bytes() == before
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "chainrule", "train", "mnist", "--hidden", "64"]
+    command += ["--limit", "3000", "--epochs", "500", "--progress", "line"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    lines = []
+    while not any(line.startswith("  2/500") for line in lines):
+        lines.append(process.stdout.readline())
+        assert lines[-1], "it ended before it was interrupted"
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate()[0]
+    assert process.returncode == 130
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"chainrule train --resume runs/{run.name}" in rest
+    assert any((run / "checkpoints").iterdir())
 
 
 def test_the_lecture_network_has_7960_parameters(tmp_path):

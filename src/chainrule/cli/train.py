@@ -99,15 +99,19 @@ def _train(recipe: Recipe, run: Path, progress: str, *, resuming: bool) -> None:
     )
     output.print(f"{layers} {recipe.activation}: {model.n_parameters:,} parameters")
     output.print(f"{'resuming' if resuming else 'run folder'} {run}")
-    trainer.fit(
-        training,
-        validation=validation,
-        epochs=recipe.epochs,
-        run_dir=run,
-        resume=run if resuming else None,
-        progress=progress,
-        config={"recipe": recipe.to_json()},
-    )
+    try:
+        trainer.fit(
+            training,
+            validation=validation,
+            epochs=recipe.epochs,
+            run_dir=run,
+            resume=run if resuming else None,
+            progress=progress,
+            config={"recipe": recipe.to_json()},
+        )
+    except KeyboardInterrupt:
+        output.print(f"nothing is lost; go on with: chainrule train --resume {run}")
+        raise typer.Exit(130) from None
     figures = trainer.evaluate(test)
     trainer.save_report(run, test)
     output.print(

@@ -135,9 +135,7 @@ def gradients(loss: Array, wrt: Array | Iterable[Array]) -> Array | list[Array]:
 def require_scalar(loss: Array) -> None:
     """Raise GradientError unless ``loss`` is a floating Array of one element."""
     if not isinstance(loss, Array):
-        raise GradientError(
-            "the loss is no Array", expected="a scalar Array", got=type(loss).__name__
-        )
+        raise _no_array(loss)
     if loss.size != 1 or not dtypes.is_floating(loss.dtype):
         raise GradientError(
             "gradients need one floating number to differentiate",
@@ -146,6 +144,25 @@ def require_scalar(loss: Array) -> None:
             fix="reduce the loss: loss.mean() or loss.sum(); for all rows at once see cr.jacobian",
             where=str(here()),
         )
+
+
+def _no_array(loss: Any) -> GradientError:
+    if loss is None:
+        fix = "did the function forget its return?"
+    elif isinstance(loss, tuple | list):
+        fix = "return the loss alone, or (loss, anything) with has_aux=True"
+    else:
+        fix = (
+            "stay with Arrays up to the loss: float(), .item(), .numpy() and NumPy's functions "
+            "drop the history; cr has them too (cr.mean, cr.sum)"
+        )
+    return GradientError(
+        "the loss is no Array, so no gradient can be taken of it",
+        expected="a scalar Array",
+        got=type(loss).__name__,
+        fix=fix,
+        where=str(here()),
+    )
 
 
 def _require_variable(x: Array) -> None:

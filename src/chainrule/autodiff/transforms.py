@@ -15,7 +15,7 @@ from chainrule.autodiff.arguments import Differentiated, detach, differentiated,
 from chainrule.autodiff.reverse import pull_back, require_scalar
 from chainrule.autodiff.vectorize import apply_batched
 from chainrule.errors import ArgumentError, GradientError, ShapeError, TeachingWarning
-from chainrule.graph import Graph, needed_inputs
+from chainrule.graph import Graph, needed_inputs, topological
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here, stack_level
 from chainrule.scope import transform_scope
@@ -47,6 +47,8 @@ def value_and_grad(
     (Array(9., float32), Array(6., float32))
     """
 
+    require_function("value_and_grad", function)
+
     @functools.wraps(function)
     def with_gradients(*arguments: Any, **keywords: Any) -> Any:
         positions = _positions(argnums, len(arguments))
@@ -62,6 +64,8 @@ def value_and_grad(
             require_scalar(loss)
             aliases = [alias for part in prepared for alias in part.aliases]
             found = pull_back([loss], [ops.ones_like(loss)], aliases)
+            if outermost and any(part is None for part in found):
+                _warn_lost(loss, [part for part in prepared if not is_module(part.value)])
             parts = _by_argument(found, prepared)
             for i, part, own in zip(positions, prepared, parts, strict=True):
                 if is_module(arguments[i]):
@@ -71,6 +75,21 @@ def value_and_grad(
             return detach(answer) if outermost else answer
 
     return with_gradients
+
+
+def require_function(transform: str, function: Any) -> None:
+    """Raise ArgumentError where a value is given in place of the function that computes it."""
+    if callable(function):
+        return
+    value = isinstance(function, Array)
+    raise ArgumentError(
+        f"cr.{transform} takes a function, not its value",
+        expected="a function that computes the loss",
+        got=f"an Array of shape {function.shape}" if value else type(function).__name__,
+        fix=f"cr.{transform}(lambda w: ...)(w)"
+        + (", or cr.gradients(loss, w) for a loss recorded from variables" if value else ""),
+        where=str(here()),
+    )
 
 
 def _by_argument(
@@ -102,6 +121,27 @@ def _positions(argnums: Argnums, count: int) -> list[int]:
     return [i % count for i in positions]
 
 
+def _warn_lost(loss: Array, prepared: Sequence[Differentiated]) -> None:
+    """Warn of arguments that were looked at and then left out of the loss: the way was cut.
+
+    An argument that was merely not used has a gradient of zero, and that may be meant.
+    """
+    seen = [(name, x) for part in prepared for name, x in zip(part.names, part.aliases, strict=True)
+            if x.node.values is not None]  # fmt: skip
+    nodes = set(topological([loss])) if seen else set()
+    lost = [repr(name) if name else "its argument" for name, x in seen if x.node not in nodes]
+    if lost:
+        warnings.warn(
+            TeachingWarning(
+                f"the function took the value of {', '.join(lost)} out of the graph, and its "
+                "result does not depend on it any more: the gradient is zero. Stay with Arrays: "
+                "float(), .item(), .numpy() and NumPy's functions drop the history; cr has them "
+                f"too (cr.mean, cr.sum) (at {here()})"
+            ),
+            stacklevel=stack_level(),
+        )
+
+
 def _warn_unused(names: Sequence[str], found: Sequence[Array | None]) -> None:
     unused = [name for name, part in zip(names, found, strict=True) if part is None]
     if unused:
@@ -126,6 +166,7 @@ def grad(
     >>> cr.grad(cr.grad(lambda x: x**3))(2.0)
     Array(12., float32)
     """
+    require_function("grad", function)
     both = value_and_grad(function, argnums, has_aux)
 
     @functools.wraps(function)
@@ -150,6 +191,7 @@ def vjp(
     >>> pull(cr.asarray([1.0, 10.0]))
     (Array([ 2., 40.], float32),)
     """
+    require_function("vjp", function)
     with transform_scope() as outermost, differentiated(primals, outermost) as prepared:
         result = function(*(part.value for part in prepared))
     leaves, structure = flatten(result)
@@ -223,6 +265,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> cr.jvp(cr.sin, (0.0,), (2.0,))
     (Array(0., float32), Array(2., float32))
     """
+    require_function("jvp", function)
     with transform_scope() as outermost, differentiated(list(primals), outermost) as prepared:
         result = function(*(part.value for part in prepared))
         leaves, structure = flatten(result)
@@ -274,6 +317,8 @@ def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., An
     Array([[2., 0.],
            [0., 4.]], float32)
     """
+
+    require_function("jacobian", function)
 
     def jacobian_function(*arguments: Any) -> Any:
         position = _positions(argnums, len(arguments))[0]

@@ -16,6 +16,7 @@ from chainrule.errors import ArgumentError
 from chainrule.nn import functional
 from chainrule.nn.functional.reduction import check_reduction
 from chainrule.nn.module import Module
+from chainrule.ops.origin import here
 
 
 class Loss(Module):
@@ -30,6 +31,18 @@ class Loss(Module):
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Attributes that it takes as arguments of the same name."""
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Loss:
+        """Answer ``MSELoss(prediction, target)``."""
+        if len([x for x in arguments if isinstance(x, Array | np.ndarray)]) > 1:
+            raise ArgumentError(
+                f"{cls.__name__} is a class: make a loss of it before calling it",
+                expected=f"{cls.__name__}()",
+                got=f"{cls.__name__}(prediction, target)",
+                fix=f"nn.{cls.__name__}()(prediction, target)",
+                where=str(here()),
+            )
+        return super().__new__(cls)
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = check_reduction(reduction)

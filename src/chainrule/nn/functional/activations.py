@@ -9,6 +9,7 @@ from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import ShapeError
 from chainrule.ops import composite
+from chainrule.ops.operands import normalize_axis
 from chainrule.ops.origin import here
 
 SELU_ALPHA = 1.6732632423543772
@@ -210,14 +211,16 @@ def _log_softmax(x: Array, *, axis: int) -> Array:
 def softmax(x: Any, axis: int = -1) -> Array:
     """exp(x) / Σ exp(x) along ``axis``: positive, sums to 1, unchanged by a constant added to x."""
     value = ops.as_value(x)
-    if not value.shape[axis]:
+    place = normalize_axis(axis, value.ndim)
+    if not value.shape[place]:
         return value
-    return _softmax(value, axis=axis % value.ndim)
+    return _softmax(value, axis=place)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Array:
     """ln softmax(x), accurate where the probability is tiny."""
     value = ops.as_value(x)
-    if not value.shape[axis]:
+    place = normalize_axis(axis, value.ndim)
+    if not value.shape[place]:
         return value
-    return _log_softmax(value, axis=axis % value.ndim)
+    return _log_softmax(value, axis=place)

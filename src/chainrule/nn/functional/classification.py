@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from chainrule.errors import (
     DtypeError,
     IndexRangeError,
     ShapeError,
-    TeachingWarning,
 )
 from chainrule.nn.functional.activations import log_softmax, softmax, softplus
 from chainrule.nn.functional.reduction import (
@@ -26,8 +24,16 @@ from chainrule.nn.functional.reduction import (
     same_shape,
     visible,
 )
+from chainrule.nn.functional.suspicions import (
+    BEFORE_PICKING,
+    BEFORE_SIGMOID,
+    warn_of_activation,
+    warn_of_one_class,
+    warn_of_positive_logs,
+    warn_of_probabilities,
+)
 from chainrule.ops import composite, dtypes
-from chainrule.ops.origin import here, stack_level
+from chainrule.ops.origin import here
 
 LOG_FLOOR = -100.0  # ln 0 counts as −100, as in PyTorch, so that a wrong certainty stays finite
 
@@ -86,6 +92,7 @@ def binary_cross_entropy_with_logits(
         sample_weight: (batch,).
     """
     z, t = same_shape("binary_cross_entropy_with_logits", prediction, target)
+    warn_of_activation("binary_cross_entropy_with_logits", z, "logits", BEFORE_SIGMOID)
     _check_unit_interval(t, "targets", "turn −1/+1 labels into 0/1: (t + 1) / 2")
     if pos_weight is None:
         # max(z, 0) − z t + ln(1 + exp(−|z|))
@@ -154,14 +161,15 @@ def cross_entropy(
         ShapeError: Target and prediction do not fit.
         IndexRangeError: A label is no class.
     """
-    z = floating(prediction, "cross_entropy: the logits")
     t = ops.as_value(target)
+    z = floating(prediction, "cross_entropy: the logits", swapped=dtypes.is_floating(t.dtype))
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(
             "label_smoothing is out of range", expected="[0, 1]", got=str(label_smoothing)
         )
-    _warn_of_probabilities(z)
+    warn_of_probabilities(z)
     z = _classes_last(z)
+    warn_of_one_class("cross_entropy", z)
     if dtypes.is_floating(t.dtype) and t.ndim == z.ndim:
         return _soft_cross_entropy(z, t, weight, label_smoothing, reduction, sample_weight)
     check_labels("cross_entropy", z, t, ignore_index)
@@ -255,6 +263,8 @@ def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None)
             fix = "these look one-hot: pass target.argmax(1), or floats as class probabilities"
         elif t.ndim == z.ndim and t.shape[-1] == 1:
             fix = "drop the last axis: target.reshape(-1)"
+        elif z.ndim > 2 and t.shape == z.shape[:1]:
+            fix = "for one label a sample the scores are (batch, classes): nn.Flatten() comes first"
         raise ShapeError(
             f"{name}: labels {t.shape} do not fit scores {z.shape}",
             expected=f"labels of shape {z.shape[:-1]}",
@@ -281,25 +291,19 @@ def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None)
                 f"{name}: label {values[place]} in row {place[0]} is no class",
                 expected=f"0 to {z.shape[-1] - 1} for {z.shape[-1]} classes",
                 got=str(values[place]),
-                fix="count labels from 0, or give the last layer more outputs",
+                fix=_label_fix(int(values[place]), int(values.min()), z.shape[-1]),
                 where=str(here()),
             )
 
 
-def _warn_of_probabilities(z: Array) -> None:
-    """Rows that are all positive and sum to one are most likely a softmax already."""
-    if not visible(z) or z.ndim != 2 or not z.shape[-1] > 1 or not z.shape[0]:
-        return
-    values = z.numpy()[:64].astype(np.float64)
-    if (values >= 0).all() and np.allclose(values.sum(axis=1), 1.0, atol=1e-4):
-        warnings.warn(
-            TeachingWarning(
-                "cross_entropy takes logits, but these rows are probabilities (positive, sum 1): "
-                "its softmax would be a second one. Leave out the softmax, or use "
-                f"nn.NLLLoss on cr.log(p) (at {here()})"
-            ),
-            stacklevel=stack_level(),
-        )
+def _label_fix(wrong: int, lowest: int, n_classes: int) -> str:
+    if n_classes == 1:
+        return "one output tells no classes apart: nn.Linear(..., 2), or nn.BCEWithLogitsLoss"
+    if wrong >= 0:
+        return "count labels from 0, or give the last layer more outputs"
+    if lowest == -1 and n_classes == 2:
+        return "turn labels of −1/+1 into 0/1: (target + 1) // 2"
+    return "count labels from 0; rows without a label can be passed over: ignore_index=-1"
 
 
 def nll_loss(
@@ -321,7 +325,10 @@ def nll_loss(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
     """
-    logs = _classes_last(floating(prediction, "nll_loss: the log-probabilities"))
+    given = floating(prediction, "nll_loss: the log-probabilities")
+    warn_of_activation("nll_loss", given, "log-probabilities", BEFORE_PICKING)
+    warn_of_positive_logs(given)
+    logs = _classes_last(given)
     t = ops.as_value(target)
     check_labels("nll_loss", logs, t, ignore_index)
     labels, kept = _without_ignored(t, ignore_index)

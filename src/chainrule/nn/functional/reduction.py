@@ -71,15 +71,31 @@ def as_weight(sample_weight: Any, values: Array) -> Array:
     return weight.reshape((weight.shape[0],) + (1,) * (values.ndim - 1))
 
 
-def floating(x: Any, what: str) -> Array:
-    """``x`` as a floating Array; DtypeError for integers."""
+def floating(x: Any, what: str, swapped: bool = False) -> Array:
+    """``x`` as a floating Array; DtypeError for integers.
+
+    Args:
+        x: What a loss was given.
+        what: How the message names it.
+        swapped: What came as the target could be the prediction.
+    """
+    if callable(x):
+        raise ArgumentError(
+            f"{what} is a {type(x).__name__}, not its output",
+            expected="an Array",
+            got=type(x).__name__,
+            fix="call the model first: loss(model(x), target)",
+            where=str(here()),
+        )
     value: Array = ops.as_value(x)
     if not dtypes.is_floating(value.dtype):
         raise DtypeError(
             f"{what} must be floating numbers",
             expected="float32 or another floating type",
             got=str(value.dtype),
-            fix="cast them: cr.astype(x, cr.float32)",
+            fix="the prediction comes first: loss(model(x), target)"
+            if swapped
+            else "cast them: cr.astype(x, cr.float32)",
             where=str(here()),
         )
     return value

@@ -32,7 +32,9 @@ def half_squared_error(
 
 def sum_squared_error(prediction: Any, target: Any, *, sample_weight: Any = None) -> Array:
     """Σ (y − t)²: the total sum squared error."""
-    return mse_loss(prediction, target, reduction="sum", sample_weight=sample_weight)
+    y, t = same_shape("sum_squared_error", prediction, target)
+    error = y - t
+    return reduce_loss(error * error, "sum", sample_weight)
 
 
 def l1_loss(

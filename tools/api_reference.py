@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
-import re
 import sys
 from pathlib import Path
+from types import NoneType
+
+import numpy as np
 
 PACKAGES = (
     "chainrule",
@@ -23,24 +25,60 @@ PACKAGES = (
 TARGET = Path(__file__).parent.parent / "docs" / "api.md"
 
 
+class _Shown:
+    """A default value as the page shows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 def signature_of(value: object) -> str:
     """The call signature without annotations, or "" where there is none."""
     if not (inspect.isfunction(value) or inspect.isclass(value)):
         return ""
+    # a class is made by __init__; __new__ may only be there to answer mistakes
+    called = maker_of(value) if inspect.isclass(value) else value
     try:
-        signature = inspect.signature(value)
+        signature = inspect.signature(called)
     except (TypeError, ValueError):
         return ""
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-    text = str(inspect.Signature(bare))
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+    parameters = list(signature.parameters.values())
+    if called is not value:
+        parameters = parameters[1:]  # self
+    bare = [
+        p.replace(annotation=inspect.Parameter.empty, default=shown(p.default)) for p in parameters
+    ]
+    return str(inspect.Signature(bare))
+
+
+def maker_of(value: type) -> object:
+    """The ``__init__`` written in Python that makes objects of a class, else the class itself."""
+    return value.__init__ if inspect.isfunction(value.__init__) else value
+
+
+def shown(default: object) -> object:
+    """A default as a reader would write it: no addresses, ``float32`` for a dtype."""
+    if isinstance(default, np.dtype):
+        return _Shown(default.name)
+    if callable(default) or "<" in repr(default):
+        return default if default is inspect.Parameter.empty else _Shown("…")
+    return default
 
 
 def summary_of(value: object) -> str:
-    """The first line of the docstring, for what has one of its own."""
+    """The first line of the docstring; for data, what they are."""
     if inspect.isfunction(value) or inspect.isclass(value) or inspect.ismodule(value):
         return (inspect.getdoc(value) or "").splitlines()[0]
-    return ""
+    if isinstance(value, dict):
+        return f"By name: {', '.join(f'`{key}`' for key in value)}."
+    if isinstance(value, np.dtype):
+        return "An element type."
+    if isinstance(value, float):
+        return f"The number {value:.6g}."
+    return {str: "A string.", NoneType: "None."}.get(type(value), "A type.")
 
 
 def reference() -> str:

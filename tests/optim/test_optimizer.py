@@ -482,9 +482,10 @@ def test_an_optimizer_in_a_closure_is_refused(net):
     assert optimizer.step.is_concrete
 
 
-def test_a_compiled_function_over_a_dict_needs_state_first():
+@pytest.mark.parametrize("momentum", [0.0, 0.9])  # without momentum there are no slots to create
+def test_a_compiled_function_over_a_dict_needs_state_first(momentum):
     with pytest.raises(StateError, match=r"optimizer\.initialise"):
-        compile(step)(parameters(), optim.SGD(0.1, 0.9), *rows(0))
+        compile(step)(parameters(), optim.SGD(0.1, momentum), *rows(0))
 
 
 def test_short_names_are_answered():

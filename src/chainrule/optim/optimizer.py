@@ -220,7 +220,7 @@ class Optimizer(Settings):
         dtype = working_dtype(value.dtype)
         known = self.state.get(path)
         missing = [name for name in expected if name not in (known or {})]
-        if missing and not self.step.is_concrete:
+        if (missing or known is None) and not self.step.is_concrete:
             raise StateError(
                 f"{type(self).__name__} has no state for {path!r}, and a compiled function can not "
                 "create any",

@@ -25,9 +25,11 @@ from chainrule.nn.functional.activations import (
     softsign,
     tanh,
 )
-from chainrule.nn.functional.classification import (
+from chainrule.nn.functional.binary import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+)
+from chainrule.nn.functional.classification import (
     cross_entropy,
     expected_squared_distance,
     focal_loss,

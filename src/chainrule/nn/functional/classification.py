@@ -10,7 +10,6 @@ from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import (
     ArgumentError,
-    DataError,
     DtypeError,
     IndexRangeError,
     ShapeError,
@@ -26,7 +25,6 @@ from chainrule.nn.functional.reduction import (
 )
 from chainrule.nn.functional.suspicions import (
     BEFORE_PICKING,
-    BEFORE_SIGMOID,
     warn_of_activation,
     warn_of_one_class,
     warn_of_positive_logs,
@@ -35,78 +33,13 @@ from chainrule.nn.functional.suspicions import (
 from chainrule.ops import composite, dtypes
 from chainrule.ops.origin import here
 
-LOG_FLOOR = -100.0  # ln 0 counts as −100, as in PyTorch, so that a wrong certainty stays finite
-
-
-def binary_cross_entropy(
-    prediction: Any, target: Any, *, reduction: str = "mean", sample_weight: Any = None
-) -> Array:
-    """−t ln p − (1 − t) ln(1 − p): the negative log-likelihood of Bernoulli targets.
-
-    Args:
-        prediction: Probabilities in [0, 1], any shape.
-        target: Same shape, in [0, 1].
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        sample_weight: (batch,).
-
-    Raises:
-        DataError: Probabilities or targets outside [0, 1].
-    """
-    p, t = same_shape("binary_cross_entropy", prediction, target)
-    _check_unit_interval(p, "probabilities", "logits want nn.BCEWithLogitsLoss")
-    _check_unit_interval(t, "targets", "turn −1/+1 labels into 0/1: (t + 1) / 2")
-    one = ops.maximum(ops.log(p), LOG_FLOOR)
-    zero = ops.maximum(ops.log1p(-p), LOG_FLOOR)
-    # the clamp also keeps 0 · ∞ out: at p = 0 or 1 the unused term is multiplied by 0
-    return reduce_loss(-(t * one + (1 - t) * zero), reduction, sample_weight)
-
-
-def _check_unit_interval(x: Array, what: str, fix: str) -> None:
-    if visible(x) and x.size:
-        values = x.numpy().astype(np.float64)
-        if values.min() < 0 or values.max() > 1:
-            raise DataError(
-                f"binary cross-entropy: the {what} leave [0, 1]",
-                expected="numbers in [0, 1]",
-                got=f"{values.min():.4g} to {values.max():.4g}",
-                fix=fix,
-                where=str(here()),
-            )
-
-
-def binary_cross_entropy_with_logits(
-    prediction: Any,
-    target: Any,
-    *,
-    pos_weight: Any = None,
-    reduction: str = "mean",
-    sample_weight: Any = None,
-) -> Array:
-    """Bernoulli cross-entropy of σ(z), computed from z without overflow.
-
-    Args:
-        prediction: Logits z, any shape.
-        target: Same shape, in [0, 1].
-        pos_weight: Factor of the term of target 1; broadcasts against the last axes.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        sample_weight: (batch,).
-    """
-    z, t = same_shape("binary_cross_entropy_with_logits", prediction, target)
-    warn_of_activation("binary_cross_entropy_with_logits", z, "logits", BEFORE_SIGMOID)
-    _check_unit_interval(t, "targets", "turn −1/+1 labels into 0/1: (t + 1) / 2")
-    if pos_weight is None:
-        # max(z, 0) − z t + ln(1 + exp(−|z|))
-        values = ops.relu(z) - z * t + ops.log1p(ops.exp(-ops.abs(z)))
-    else:
-        weight = 1 + (ops.astype(pos_weight, z.dtype) - 1) * t
-        values = (1 - t) * z + weight * (ops.log1p(ops.exp(-ops.abs(z))) + ops.relu(-z))
-    return reduce_loss(values, reduction, sample_weight)
-
 
 @composite("softmax_cross_entropy_pullback", formula="{x}·(softmax({y}) − onehot({z}))")
 def _cross_entropy_pullback(g: Array, logits: Array, labels: Array) -> Array:
-    truth = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return g.reshape((*g.shape, 1)) * (softmax(logits, axis=-1) - truth)
+    # a scatter, for it checks the labels: a Program that wants the gradient alone skips the loss
+    less = -ops.ones(labels.shape, dtype=logits.dtype)
+    error = ops.bind("scatter", softmax(logits, axis=-1), _places(labels), less, mode="add")
+    return g.reshape((*g.shape, 1)) * error
 
 
 @composite(
@@ -121,15 +54,14 @@ def _softmax_cross_entropy(logits: Array, labels: Array) -> Array:
 
 def _pick(rows: Array, labels: Array) -> Array:
     """The entry of each row at its label; labels are range-checked when evaluated."""
-    places = labels.reshape((*labels.shape, 1))
-    columns = [
-        ops.broadcast_to(_counter(labels.shape, axis), labels.shape).reshape(places.shape)
-        for axis in range(labels.ndim)
-    ]
-    from_int = [ops.astype(c, dtypes.int64) for c in columns]
-    return ops.bind(
-        "gather", rows, ops.concat([*from_int, ops.astype(places, dtypes.int64)], axis=-1)
-    )
+    return ops.bind("gather", rows, _places(labels))
+
+
+def _places(labels: Array) -> Array:
+    """Index of each label's entry in its row: (*labels.shape, ndim + 1)."""
+    columns = [_counter((*labels.shape, 1), axis) for axis in range(labels.ndim)]
+    last = ops.astype(labels.reshape((*labels.shape, 1)), dtypes.int64)
+    return ops.concat([*columns, last], axis=-1)
 
 
 def _counter(shape: tuple[int, ...], axis: int) -> Array:
@@ -427,6 +359,8 @@ def expected_squared_distance(
     z, t = floating(prediction, "expected_squared_distance: the logits"), ops.as_value(target)
     check_labels("expected_squared_distance", z, t)
     classes = _counter((z.shape[-1],), 0)
-    distance = ops.astype(classes - ops.astype(t, dtypes.int64).reshape((*t.shape, 1)), z.dtype)
+    # the label itself, by way of a gather, which checks it when evaluated and lets no −1 through
+    truth = ops.bind("gather", classes, ops.astype(t, dtypes.int64).reshape((*t.shape, 1)))
+    distance = ops.astype(classes - truth.reshape((*t.shape, 1)), z.dtype)
     values = ops.sum(softmax(z, axis=-1) * distance * distance, axis=-1)
     return reduce_loss(values, reduction, sample_weight)

@@ -189,6 +189,7 @@ def test_wrong_values_are_answered_with_the_valid_ones(arguments, fragments, tmp
     for fragment in fragments:
         assert fragment in result.stderr
     assert "Traceback" not in result.stderr
+    assert ".py:" not in result.stderr, "there is no line of the user's to name"
     assert not (tmp_path / "runs").exists() or not fragments, "nothing is made for a wrong value"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from chainrule.cli.console import print_error, print_warning
-from chainrule.errors import ArgumentError, ChainruleError
+from chainrule.errors import ArgumentError, ChainruleError, compose_message
 from chainrule.version import VERSION
 
 # command → module that holds a function of the same name; loaded when the command is called
@@ -69,7 +69,9 @@ def run() -> None:
     try:
         app()
     except ChainruleError as error:
-        print_error(str(error))
+        # no line of a program is the user's here; a layer's path still helps
+        layer = error.where.partition(", ")[2]
+        print_error(compose_message(error.message, error.expected, error.got, error.fix, layer))
         sys.exit(2 if isinstance(error, ArgumentError) else 1)
     except BrokenPipeError:
         sys.stderr.close()

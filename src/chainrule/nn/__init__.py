@@ -108,6 +108,7 @@ from chainrule.nn.parameter import Parameter
 from chainrule.nn.perceptron import Perceptron
 from chainrule.nn.standardize import Standardize
 from chainrule.nn.summary import Summary
+from chainrule.ops.habits import NN as _HABITS
 from chainrule.ops.habits import missing as _missing
 
 __all__ = [
@@ -219,4 +220,4 @@ __all__ = [
 if not _TYPE_CHECKING:  # a type checker shall still know which names there are
 
     def __getattr__(name: str) -> _Any:
-        raise _missing("chainrule.nn", name, {}, lambda: __all__)
+        raise _missing("chainrule.nn", name, _HABITS, lambda: __all__)

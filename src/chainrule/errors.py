@@ -6,6 +6,11 @@ Each class also derives from the built-in that a NumPy user would catch (``Value
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+#: gives the user's line to errors that do not name their place; set by ``chainrule.ops.origin``
+locate: Callable[[], str] = str
+
 
 class ChainruleError(Exception):
     """Base of all errors raised on purpose by chainrule.
@@ -15,7 +20,8 @@ class ChainruleError(Exception):
         expected: What would have been right, in symbols or numbers.
         got: What came instead.
         fix: The usual remedy.
-        where: The user's line and the layer's path, ``"file.py:12, layer encoder.0"``.
+        where: The user's line and the layer's path, ``"file.py:12, layer encoder.0"``; where
+            nothing is said, the line that is running now.
     """
 
     def __init__(
@@ -27,6 +33,7 @@ class ChainruleError(Exception):
         fix: str = "",
         where: str = "",
     ) -> None:
+        where = where or locate()
         self.message = message
         self.expected = expected
         self.got = got
@@ -86,6 +93,10 @@ class NonFiniteError(ChainruleError, FloatingPointError):
 
 class DataError(ChainruleError, ValueError):
     """A data set that can not be learned from as it is."""
+
+
+class CompilerError(ChainruleError, RuntimeError):
+    """The native compiler failed on a valid program: a fault of chainrule, not of its user."""
 
 
 class TeachingWarning(UserWarning):

@@ -1,0 +1,1 @@
+"""The native engine: a traced graph becomes machine code."""

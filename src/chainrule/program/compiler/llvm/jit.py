@@ -1,0 +1,99 @@
+"""From LLVM text to machine code in this process: objects as bytes, and libraries linked from them.
+
+LLVM is not safe to use from several threads at once, so everything here happens under one lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chainrule.errors import CompilerError
+from chainrule.program.compiler.target import Target
+
+_lock = threading.RLock()
+_library_numbers = itertools.count()
+
+
+class Library:
+    """Machine code that is loaded into the process; it lives as long as this object.
+
+    Args:
+        tracker: llvmlite's handle.
+        addresses: Exported function → address.
+    """
+
+    def __init__(self, tracker: Any, addresses: Mapping[str, int]) -> None:
+        self._tracker = tracker
+        self.addresses = dict(addresses)
+
+
+@functools.cache
+def _bindings() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return llvm
+
+
+@functools.cache
+def _machine(target: Target) -> Any:
+    llvm = _bindings()
+    triple = target.triple or llvm.get_process_triple()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
+    )
+
+
+@functools.cache
+def _session() -> Any:
+    return _bindings().create_lljit_compiler()
+
+
+def _parse(text: str, target: Target) -> Any:
+    llvm = _bindings()
+    machine = _machine(target)
+    try:
+        module = llvm.parse_assembly(text)
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        module.verify()
+    except RuntimeError as error:
+        raise CompilerError(f"LLVM refused generated code: {error}") from error
+    return module
+
+
+def emit_object(text: str, target: Target) -> bytes:
+    """Compile the text of a module to an object file.
+
+    Raises:
+        CompilerError: The text is not a valid module: a fault of the compiler.
+    """
+    with _lock:
+        return bytes(_machine(target).emit_object(_parse(text, target)))
+
+
+def emit_assembly(text: str, target: Target) -> str:
+    """Compile the text of a module to assembly, to be read or inspected."""
+    with _lock:
+        return str(_machine(target).emit_assembly(_parse(text, target)))
+
+
+def load(objects: Sequence[bytes], exports: Sequence[str]) -> Library:
+    """Link object files into the process and find the functions named in ``exports``."""
+    with _lock:
+        llvm = _bindings()
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        for data in objects:
+            builder.add_object_img(data)
+        for name in exports:
+            builder.export_symbol(name)
+        try:
+            tracker = builder.link(_session(), f"chainrule{next(_library_numbers)}")
+        except RuntimeError as error:
+            raise CompilerError(f"machine code could not be loaded: {error}") from error
+        return Library(tracker, {name: tracker[name] for name in exports})

@@ -43,6 +43,7 @@ def test_lines_are_aligned_and_fit(metrics):
     assert "\x1b" not in "".join(lines)
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate is 0")
 def test_the_reason_of_an_early_end_is_said():
     stream = io.StringIO()
     trainer = make_trainer(optimizer=__import__("chainrule").optim.SGD(0.0))

@@ -116,6 +116,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path):
     assert weight_bits(longer) == weight_bits(straight)
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate is 0")
 def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     options = {"epochs": 20, "trainer": None}
 

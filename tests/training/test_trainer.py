@@ -172,6 +172,7 @@ def test_balanced_classes_count_alike():
     assert weights.sum() == pytest.approx(40)
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate is 0", "ignore:the validation data is part")
 def test_every_sample_counts_once_an_epoch_also_in_the_last_batch():
     x, y = make_data(37)
     trainer = make_trainer(dropout=0.0, optimizer=optim.SGD(0.0))
@@ -189,6 +190,7 @@ def test_single_sample_descent_makes_a_step_a_sample():
     assert trainer.n_updates == 40
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate is 0")
 def test_a_summed_loss_is_reported_as_the_total():
     class Total(nn.Module):
         reduction = "sum"

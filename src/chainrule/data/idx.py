@@ -130,7 +130,10 @@ def _read_header(read: Read, path: Path, max_bytes: int) -> tuple[np.dtype[Any],
     start = bytes(_read_up_to(read, 4))
     if len(start) < 4 or start[:2] != b"\0\0":
         raise DataError(
-            f"{path} is no IDX file", expected="two zero bytes at the start", got=repr(start)
+            f"{path} is no IDX file",
+            expected="two zero bytes at the start",
+            got=repr(start),
+            fix="look at the file; a packed one must end in .gz or .xz",
         )
     code, rank = start[2], start[3]
     if code not in TYPES:
@@ -173,6 +176,7 @@ def _read_elements(
             f"{path} ends too early",
             expected=f"{n_bytes:,} bytes for shape {shape}",
             got=f"{len(payload):,}",
+            fix="the download or copy was cut short: fetch the file again",
         )
     if read(1):
         raise DataError(

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
+from chainrule import errors
+
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -85,6 +87,9 @@ def stack_level() -> int:
     while _inside_package[frame.f_code.co_filename] and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     return level
+
+
+errors.locate = lambda: str(here())
 
 
 class origin_of:

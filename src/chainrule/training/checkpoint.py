@@ -261,7 +261,12 @@ def read_tensors(content: bytes, label: str = "file") -> dict[str, np.ndarray]:
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
-        raise StateError(f"{label} is damaged or truncated: {error}") from None
+        raise StateError(
+            f"{label} is damaged or truncated",
+            expected="a whole safetensors file",
+            got=str(error),
+            fix="use an older checkpoint of the run",
+        ) from None
     tensors = {}
     for name, entry in entries:
         dtype = _DTYPES.get(entry["dtype"])
@@ -284,6 +289,7 @@ def read_header(content: bytes, label: str = "file") -> dict[str, str]:
             f"{label} is truncated",
             expected=f"a header of {size} bytes",
             got=f"{len(content) - 8} bytes",
+            fix="use an older checkpoint of the run",
         )
     try:
         metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
@@ -325,6 +331,7 @@ def load_latest(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Path]:
         f"{folder} holds no valid checkpoint",
         expected=f"a file named like {file_name(1, 0)}",
         got="; ".join(complaints) or "no checkpoint files",
+        fix="name the folder that was given as run_dir; list your runs: ls runs/",
     )
 
 

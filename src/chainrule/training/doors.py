@@ -83,6 +83,9 @@ def as_samples(data: Any, role: str) -> Samples:
             expected="(inputs, targets), (inputs, targets, weights) or a data set",
             got=type(data).__name__
             + (f" of {len(data)}" if isinstance(data, tuple | list) else ""),
+            fix="inputs and targets go together in parentheses: fit((inputs, targets))"
+            if isinstance(data, np.ndarray | Array)
+            else "",
             where=str(here()),
         )
     names = getattr(data, "class_names", None)
@@ -109,6 +112,7 @@ def _check_lengths(samples: Samples) -> None:
             f"the {samples.role} data differs in length",
             expected="one target for each input",
             got=", ".join(f"{len(x)} {name}" for name, x in samples.named),
+            fix="split or filter inputs and targets together: data.holdout((inputs, targets), 0.2)",
             where=str(here()),
         )
     if not len(samples):
@@ -227,6 +231,7 @@ def _class_weights(spec: Any, labels: np.ndarray) -> np.ndarray:
             "class_weight has no form that is known",
             expected="None, 'balanced', one weight a class, or {class: weight}",
             got=repr(spec),
+            where=str(here()),
         )
     else:
         table = np.asarray(spec, dtype=np.float64)
@@ -235,6 +240,7 @@ def _class_weights(spec: Any, labels: np.ndarray) -> np.ndarray:
             "class_weight does not fit the classes",
             expected=f"a finite weight ≥ 0 for each of the classes 0 to {n_classes - 1}",
             got=f"{len(table)} weights, the smallest {table.min():g}",
+            where=str(here()),
         )
     return table
 
@@ -258,8 +264,10 @@ def check_weights(samples: Samples) -> None:
 
 
 def overlaps(train: Samples, validation: Samples) -> bool:
-    """True if both lie in the same memory, at least in part."""
+    """True if both lie in the same memory, at least in part, or hold the same samples."""
     a, b = train.inputs[0], validation.inputs[0]
+    if a.shape == b.shape and np.array_equal(a, b):
+        return np.array_equal(train.targets, validation.targets)
     try:
         # the annotations of NumPy know only the two named amounts of work
         return bool(np.shares_memory(a, b, max_work=10_000))  # type: ignore[arg-type]
@@ -290,6 +298,7 @@ def check_batch_size(batch_size: Any) -> None:
         "batch_size is out of range",
         expected="a whole number of samples ≥ 1, or 'all'",
         got=repr(batch_size),
+        fix="32 is a good start",
         where=str(here()),
     )
 

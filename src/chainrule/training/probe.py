@@ -21,6 +21,8 @@ from chainrule.training.steps import call_loss, takes_weights
 N_ROWS = 256
 #: inputs of the first weights that spread wider than this learn badly
 LARGEST_DEVIATION = 10.0
+#: measured targets whose root mean square is larger learn badly
+LARGEST_TARGET = 1000.0
 
 
 @contextmanager
@@ -52,6 +54,9 @@ def try_out(model: Any, loss: Any, samples: Samples) -> Array:
             "the model returns no Array, so no loss can be taken of it",
             expected="an Array with the samples in front",
             got=type(prediction).__name__,
+            fix="did forward forget its return?"
+            if prediction is None
+            else "return one Array from forward, or give the Trainer a Module that picks one",
             where=str(here()),
         )
     evaluate([prediction])  # losses look closer at values that they can see
@@ -96,16 +101,52 @@ def check_labels(prediction: Array, loss: Any, samples: Samples) -> None:
         return
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     low, high = int(labels.min()), int(labels.max())
-    from_one = low >= 1 and high == n_classes
     raise IndexRangeError(
         f"the {samples.role} label {int(labels[place])} in row {place[0]} is no class of the model",
         expected=f"labels from 0 to {n_classes - 1}, for the model has {n_classes} outputs",
         got=f"labels from {low} to {high}",
-        fix="classes count from 0: labels - 1"
-        if from_one
-        else f"give the last layer {high + 1} outputs, or map the labels to 0, 1, 2, ...",
+        fix=_label_fix(low, high, n_classes),
         where=str(here()),
     )
+
+
+def _label_fix(low: int, high: int, n_classes: int) -> str:
+    if low >= 1 and high == n_classes:
+        return "classes count from 0: labels - 1"
+    if low < 0:
+        return "map the labels to 0, 1, 2, ...: names, labels = np.unique(y, return_inverse=True)"
+    return f"give the last layer {high + 1} outputs, or map the labels to 0, 1, 2, ..."
+
+
+def warn_if_idle(optimizer: Any) -> None:
+    """Warn of a learning rate that is and stays 0."""
+    rate = getattr(optimizer, "learning_rate", None)
+    if rate == 0 and "learning_rate" not in getattr(optimizer, "schedules", ()):
+        warnings.warn(
+            TeachingWarning(
+                "the learning rate is 0, so nothing is learned: "
+                f"{type(optimizer).__name__}(learning_rate=0.001) is a start (at {here()})"
+            ),
+            stacklevel=stack_level(),
+        )
+
+
+def warn_of_large_targets(samples: Samples) -> None:
+    """Warn if measured targets spread so widely that the first steps are dominated by it."""
+    targets = samples.targets
+    if targets.dtype.kind != "f":
+        return
+    spread = float(np.sqrt(np.mean(np.square(targets, dtype=np.float64))))
+    if LARGEST_TARGET < spread < np.inf:
+        warnings.warn(
+            TeachingWarning(
+                f"the training targets are large: mean {targets.mean(dtype=np.float64):.3g}, "
+                f"deviation {targets.std(dtype=np.float64):.3g}. A network starts with outputs "
+                "near 0 and reaches such numbers slowly or diverges: standardise them, with "
+                f"data.Standardizer().fit(targets), and turn predictions back (at {here()})"
+            ),
+            stacklevel=stack_level(),
+        )
 
 
 def warn_if_unscaled(model: Any, samples: Samples, prediction: Array) -> None:
@@ -133,7 +174,8 @@ def warn_if_unscaled(model: Any, samples: Samples, prediction: Array) -> None:
             f"the inputs reach the first weights unscaled: mean {values.mean():.3g}, deviation "
             f"{values.std():.3g}. Networks learn best from inputs of mean 0 and deviation 1: "
             + (f"divide by 255 ({cure}), or " if cure else "")
-            + f"standardise with the training part's mean and deviation (at {here()})"
+            + "standardise with the training part's mean and deviation: "
+            f"data.Standardizer().fit(training inputs) (at {here()})"
         ),
         stacklevel=stack_level(),
     )

@@ -33,7 +33,13 @@ from chainrule.training.doors import Samples
 from chainrule.training.fit import Fit
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
-from chainrule.training.probe import mode, try_out, warn_if_unscaled
+from chainrule.training.probe import (
+    mode,
+    try_out,
+    warn_if_idle,
+    warn_if_unscaled,
+    warn_of_large_targets,
+)
 from chainrule.training.run import RunFolder
 
 DEFAULT_BATCH_SIZE = 32
@@ -60,10 +66,12 @@ def run_fit(
 ) -> History:
     """Do what ``Trainer.fit`` describes; arguments as there."""
     _check_choices(epochs, progress, overfit_one_batch, resume, run_dir)
+    if overfit_one_batch:
+        validation_data = None
     train, validation = _take_in(trainer, train_data, validation_data)
     rows = rows_a_step(trainer, batch_size, len(train))
     if overfit_one_batch:
-        train, validation = _first_batch(trainer, train, rows), None
+        train = _first_batch(trainer, train, rows)
     _try_out(trainer, train, validation)
     if dry_run:
         return _dry_run(trainer, train, validation, rows)
@@ -164,7 +172,12 @@ def _check_choices(
     epochs: int | None, progress: str, overfit_one_batch: bool, resume: Any, run_dir: Any
 ) -> None:
     if epochs is not None and (not isinstance(epochs, int | np.integer) or epochs < 1):
-        raise ArgumentError("epochs is out of range", expected="1 or more", got=repr(epochs))
+        raise ArgumentError(
+            "epochs is out of range",
+            expected="a whole number, 1 or more",
+            got=repr(epochs),
+            where=str(here()),
+        )
     if progress not in PROGRESS:
         raise ArgumentError(
             f"there is no progress {progress!r}",
@@ -176,6 +189,7 @@ def _check_choices(
         raise ArgumentError(
             "overfit_one_batch is a test of the model, without run folder and resuming",
             fix="leave out run_dir and resume",
+            where=str(here()),
         )
 
 
@@ -231,6 +245,8 @@ def _try_out(trainer: Any, train: Samples, validation: Samples | None) -> None:
         few = train.rows(slice(0, prediction.shape[0] if prediction.ndim else 1))
         metric.statistics(prediction, leaf(np.ascontiguousarray(few.targets)))
     warn_if_unscaled(trainer.model, train, prediction)
+    warn_of_large_targets(train)
+    warn_if_idle(trainer.optimizer)
     if validation is not None:
         try_out(trainer.model, trainer.loss, validation)
     known = {path for path, _ in trainer.model.named_parameters()}
@@ -275,6 +291,14 @@ def _assemble(
     watch: bool,
 ) -> list[Callback]:
     """The callbacks that were given and those that every run has, in the order of their calls."""
+    if isinstance(given, Callback):
+        raise ArgumentError(
+            "callbacks come in a list",
+            expected="callbacks=[...]",
+            got=type(given).__name__,
+            fix=f"callbacks=[{type(given).__name__}(...)]",
+            where=str(here()),
+        )
     chosen = list(given)
     for callback in chosen:
         if not isinstance(callback, Callback):
@@ -282,7 +306,9 @@ def _assemble(
                 "a callback is no Callback",
                 expected="an instance of a subclass of Callback",
                 got=repr(callback),
-                fix="LambdaCallback(on_epoch_end=...) for a function",
+                fix=f"make one: {callback.__name__}()"
+                if isinstance(callback, type)
+                else "LambdaCallback(on_epoch_end=...) for a function",
                 where=str(here()),
             )
 

@@ -96,6 +96,7 @@ class Trainer:
                 "gradient_accumulation is out of range",
                 expected="1 or more batches an update",
                 got=str(gradient_accumulation),
+                where=str(here()),
             )
         self.model = model
         self.loss = loss
@@ -378,12 +379,15 @@ def _threshold(loss: Any) -> float:
 
 
 def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
-    if not hasattr(model, "named_parameters"):
+    if not hasattr(model, "named_parameters") or isinstance(model, type):
+        is_class = isinstance(model, type)
         raise ArgumentError(
             "the model is no Module",
             expected="an nn.Module",
-            got=type(model).__name__,
-            fix="put the layers into nn.Sequential(...)",
+            got=f"the class {model.__name__}" if is_class else type(model).__name__,
+            fix=f"make one: {model.__name__}()"
+            if is_class
+            else "put the layers into nn.Sequential(...)",
             where=str(here()),
         )
     if next(model.parameters(trainable_only=True), None) is None:
@@ -412,7 +416,11 @@ def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
             else "the optimizer is no optimizer",
             expected="an optimizer such as optim.Adam(1e-3)",
             got=repr(optimizer),
-            fix="it calls the loss itself: optimizer.minimize(loss, model)" if by_itself else "",
+            fix="it calls the loss itself: optimizer.minimize(loss, model)"
+            if by_itself
+            else f"make one: {optimizer.__name__}(learning_rate)"
+            if isinstance(optimizer, type)
+            else "optimizer=optim.Adam(1e-3)",
             where=str(here()),
         )
 

@@ -74,6 +74,8 @@ def warn_of_probabilities(z: Array) -> None:
 
 def warn_of_positive_logs(logs: Array) -> None:
     """Logarithms of probabilities are never above 0."""
+    if logs.node.op is not None and logs.node.op.name in BEFORE_PICKING:
+        return  # said already
     if visible(logs) and logs.size and float(logs.numpy().max()) > 1e-4:
         _teach(
             f"nll_loss takes log-probabilities, which are 0 at most, but {logs.numpy().max():.4g} "

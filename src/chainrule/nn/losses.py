@@ -15,6 +15,7 @@ from chainrule.array import Array
 from chainrule.errors import ArgumentError
 from chainrule.nn import functional
 from chainrule.nn.functional.reduction import check_reduction
+from chainrule.nn.functional.regression import KL_REDUCTIONS
 from chainrule.nn.module import Module
 from chainrule.ops.origin import here
 
@@ -311,8 +312,8 @@ class KLDivLoss(Loss):
     settings = ("log_target",)
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__("mean" if reduction == "batchmean" else reduction)
-        self.reduction = reduction
+        super().__init__()
+        self.reduction = check_reduction(reduction, KL_REDUCTIONS)
         self.log_target = bool(log_target)
 
 

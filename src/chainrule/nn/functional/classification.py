@@ -10,13 +10,15 @@ from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import (
     ArgumentError,
+    DataError,
     DtypeError,
     IndexRangeError,
     ShapeError,
 )
-from chainrule.nn.functional.activations import log_softmax, softmax, softplus
+from chainrule.nn.functional.activations import log_softmax, softmax
 from chainrule.nn.functional.reduction import (
     as_weight,
+    check_bits,
     check_signs,
     floating,
     reduce_loss,
@@ -25,6 +27,8 @@ from chainrule.nn.functional.reduction import (
 )
 from chainrule.nn.functional.suspicions import (
     BEFORE_PICKING,
+    BEFORE_SIGMOID,
+    BEFORE_SOFTMAX,
     warn_of_activation,
     warn_of_one_class,
     warn_of_positive_logs,
@@ -84,7 +88,7 @@ def cross_entropy(
         prediction: Logits (batch, classes) or (batch, classes, *positions).
         target: Whole-number labels (batch, *positions), or probabilities like ``prediction``.
         weight: (classes,) factor of each class; the mean divides by the sum of those met.
-        ignore_index: Label that counts for nothing.
+        ignore_index: Label that counts for nothing; only with labels.
         label_smoothing: Share of the truth that is spread over all classes, in [0, 1].
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
@@ -92,6 +96,7 @@ def cross_entropy(
     Raises:
         ShapeError: Target and prediction do not fit.
         IndexRangeError: A label is no class.
+        DataError: A class probability is negative.
     """
     t = ops.as_value(target)
     z = floating(prediction, "cross_entropy: the logits", swapped=dtypes.is_floating(t.dtype))
@@ -103,8 +108,9 @@ def cross_entropy(
     z = _classes_last(z)
     warn_of_one_class("cross_entropy", z)
     if dtypes.is_floating(t.dtype) and t.ndim == z.ndim:
+        _refuse_ignoring(ignore_index)
         return _soft_cross_entropy(z, t, weight, label_smoothing, reduction, sample_weight)
-    check_labels("cross_entropy", z, t, ignore_index)
+    check_labels("cross_entropy", z, t, ignore_index, classes_axis=1)
     labels, kept = _without_ignored(t, ignore_index)
     class_weight = _class_weights(weight, z)
     if label_smoothing == 0.0:
@@ -140,7 +146,18 @@ def _reduce_masked(values: Array, mask: Array | None, reduction: str, sample_wei
     if mask is None:
         return reduce_loss(values, reduction, sample_weight)
     counted = mask if sample_weight is None else mask * as_weight(sample_weight, values)
-    return reduce_loss(values, reduction, sample_weight, divisor=ops.sum(counted))
+    return reduce_loss(values, reduction, sample_weight, counted)
+
+
+def _refuse_ignoring(ignore_index: int) -> None:
+    if ignore_index >= 0:
+        raise ArgumentError(
+            "cross_entropy: class probabilities have no label that could be ignored",
+            expected="ignore_index with whole-number labels only",
+            got=f"ignore_index={ignore_index} and floating targets",
+            fix="give samples a sample_weight of 0 instead",
+            where=str(here()),
+        )
 
 
 def _soft_cross_entropy(
@@ -152,6 +169,14 @@ def _soft_cross_entropy(
             "cross_entropy: the class probabilities do not fit the logits",
             expected=str(z.shape),
             got=str(truth.shape),
+            where=str(here()),
+        )
+    if visible(t) and t.size and float(t.numpy().min()) < 0:
+        raise DataError(
+            "cross_entropy: a class probability is negative",
+            expected="≥ 0, and a sum of 1 for each sample",
+            got=f"{t.numpy().min():.4g}",
+            fix="turn logits into probabilities first: nn.functional.softmax(target)",
             where=str(here()),
         )
     truth = ops.astype(truth, z.dtype)
@@ -181,8 +206,17 @@ def _class_weights(weight: Any, z: Array) -> Array | None:
     return value
 
 
-def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None) -> None:
+def check_labels(
+    name: str, z: Array, t: Array, ignore_index: int | None = None, *, classes_axis: int = -1
+) -> None:
     """Check labels against scores whose classes are the last axis.
+
+    Args:
+        name: The loss, for the message.
+        z: Scores (batch, ..., classes).
+        t: Labels.
+        ignore_index: A label that may lie outside; None for none.
+        classes_axis: Where the classes were when the loss was called; messages show that shape.
 
     Raises:
         DtypeError: The labels are floating.
@@ -190,15 +224,20 @@ def check_labels(name: str, z: Array, t: Array, ignore_index: int | None = None)
         IndexRangeError: A label is no class (checked here where the values are known).
     """
     if z.ndim == 0 or t.shape != z.shape[:-1]:
+        given = z.shape
+        if classes_axis == 1 and z.ndim > 2:
+            given = (z.shape[0], z.shape[-1], *z.shape[1:-1])
         fix = "one label a sample"
-        if t.shape == z.shape:
+        if t.shape == given:
             fix = "these look one-hot: pass target.argmax(1), or floats as class probabilities"
         elif t.ndim == z.ndim and t.shape[-1] == 1:
             fix = "drop the last axis: target.reshape(-1)"
         elif z.ndim > 2 and t.shape == z.shape[:1]:
             fix = "for one label a sample the scores are (batch, classes): nn.Flatten() comes first"
+        elif z.ndim > 2 and t.shape == given[:-1]:
+            fix = "the classes are axis 1: cr.moveaxis(scores, -1, 1) if yours are the last"
         raise ShapeError(
-            f"{name}: labels {t.shape} do not fit scores {z.shape}",
+            f"{name}: labels {t.shape} do not fit scores {given}",
             expected=f"labels of shape {z.shape[:-1]}",
             got=str(t.shape),
             fix=fix,
@@ -262,7 +301,7 @@ def nll_loss(
     warn_of_positive_logs(given)
     logs = _classes_last(given)
     t = ops.as_value(target)
-    check_labels("nll_loss", logs, t, ignore_index)
+    check_labels("nll_loss", logs, t, ignore_index, classes_axis=1)
     labels, kept = _without_ignored(t, ignore_index)
     mask = _class_weights(weight, logs)
     mask = None if mask is None else ops.take(mask, labels)
@@ -292,19 +331,31 @@ def focal_loss(
         alpha: Weight of class 1 (binary), or (classes,) weights; None for equal ones.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
+
+    Raises:
+        ArgumentError: ``gamma`` is negative.
+        DataError: A binary target is neither 0 nor 1 (checked where the values are known).
     """
+    if not isinstance(gamma, Array) and not gamma >= 0:
+        raise ArgumentError(
+            "focal_loss: gamma is negative", expected="≥ 0", got=str(gamma), where=str(here())
+        )
     z, t = floating(prediction, "focal_loss: the logits"), ops.as_value(target)
-    if z.shape == t.shape:
+    binary = z.shape == t.shape
+    warn_of_activation("focal_loss", z, "logits", BEFORE_SIGMOID if binary else BEFORE_SOFTMAX)
+    if binary:
         z, t = same_shape("focal_loss", z, t)
-        signed = z * (2 * t - 1)
-        log_p = -softplus(-signed)
+        check_bits("focal_loss", t)
+        log_p = -ops.logaddexp(z * (1 - 2 * t), 0.0)
         factor = None if alpha is None else alpha * t + (1 - alpha) * (1 - t)
     else:
         check_labels("focal_loss", z, t)
         log_p = _pick(log_softmax(z, axis=-1), t)
         weights = _class_weights(alpha, z)
         factor = None if weights is None else ops.take(weights, t)
-    values = -((1 - ops.exp(log_p)) ** gamma) * log_p
+    # 1 − p, held above 0, where the power has no derivative for γ < 1
+    miss = ops.maximum(-ops.expm1(log_p), float(ops.finfo(z.dtype).smallest_normal))
+    values = -(miss**gamma) * log_p
     return reduce_loss(values if factor is None else factor * values, reduction, sample_weight)
 
 
@@ -348,6 +399,7 @@ def miss_probability(
 ) -> Array:
     """1 − k[T]: the softmax probability of not choosing the label T."""
     z, t = floating(prediction, "miss_probability: the logits"), ops.as_value(target)
+    warn_of_activation("miss_probability", z, "logits", BEFORE_SOFTMAX)
     check_labels("miss_probability", z, t)
     return reduce_loss(1 - _pick(softmax(z, axis=-1), t), reduction, sample_weight)
 
@@ -357,6 +409,7 @@ def expected_squared_distance(
 ) -> Array:
     """Σⱼ k[j] (j − T)²: how far, squared, a class drawn from the softmax lies from the label T."""
     z, t = floating(prediction, "expected_squared_distance: the logits"), ops.as_value(target)
+    warn_of_activation("expected_squared_distance", z, "logits", BEFORE_SOFTMAX)
     check_labels("expected_squared_distance", z, t)
     classes = _counter((z.shape[-1],), 0)
     # the label itself, by way of a gather, which checks it when evaluated and lets no −1 through

@@ -17,20 +17,28 @@ from chainrule.scope import is_outermost
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def check_reduction(reduction: str) -> str:
+def check_reduction(reduction: str, valid: tuple[str, ...] = REDUCTIONS) -> str:
     """Return ``reduction``, or raise ArgumentError with the valid ones."""
-    if reduction not in REDUCTIONS:
+    if reduction not in valid:
         raise ArgumentError(
             "unknown reduction",
-            expected=" or ".join(map(repr, REDUCTIONS)),
+            expected=" or ".join(map(repr, valid)),
             got=repr(reduction),
             where=str(here()),
         )
     return reduction
 
 
+def check_positive(what: str, value: Any) -> None:
+    """Raise ArgumentError unless ``value`` is above 0; Arrays (traced settings) pass unseen."""
+    if not isinstance(value, Array) and not value > 0:
+        raise ArgumentError(
+            f"{what} must be positive", expected="> 0", got=str(value), where=str(here())
+        )
+
+
 def reduce_loss(
-    values: Array, reduction: str = "mean", sample_weight: Any = None, divisor: Array | None = None
+    values: Array, reduction: str = "mean", sample_weight: Any = None, counted: Array | None = None
 ) -> Array:
     """Weigh the loss of each element and reduce.
 
@@ -39,23 +47,27 @@ def reduce_loss(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,); a weighted mean divides by the sum of the weights, so that a weight
             of 2 counts like the sample twice.
-        divisor: What the mean divides by instead of the number of elements; None for that number.
+        counted: Weights whose sum the mean divides by instead of the number of elements; None for
+            that number.
     """
     check_reduction(reduction)
     if sample_weight is not None:
         weight = as_weight(sample_weight, values)
         values = values * weight
-        if divisor is None:
-            per_sample = math.prod(values.shape[1:])
-            divisor = ops.sum(weight) * float(per_sample)
+        if counted is None:
+            counted = weight * float(math.prod(values.shape[1:]))
     if reduction == "none":
         return values
-    total: Array = ops.sum(values)
     if reduction == "sum":
-        return total
-    if divisor is not None:
-        return total / divisor
-    return total * (1.0 / values.size if values.size else math.nan)
+        return ops.sum(values)
+    # a sum of 16-bit numbers leaves their range long before their mean does
+    wide = dtypes.float64 if values.dtype == dtypes.float64 else dtypes.float32
+    total: Array = ops.sum(values, dtype=wide)
+    if counted is None:
+        total = total * (1.0 / values.size if values.size else math.nan)
+    else:
+        total = total / ops.sum(counted, dtype=wide)
+    return ops.astype(total, values.dtype)
 
 
 def as_weight(sample_weight: Any, values: Array) -> Array:
@@ -132,11 +144,20 @@ def visible(x: Array) -> bool:
 
 def check_signs(name: str, t: Array) -> None:
     """Raise DataError unless the targets are ±1 (checked where the values are known)."""
-    if visible(t) and t.size and not np.isin(t.numpy(), (-1.0, 1.0)).all():
+    _check_values(name, t, (-1, 1), "−1 or +1", "turn 0/1 labels into ±1: 2 * t - 1")
+
+
+def check_bits(name: str, t: Array) -> None:
+    """Raise DataError unless the targets are 0 or 1 (checked where the values are known)."""
+    _check_values(name, t, (0, 1), "0 or 1", "turn −1/+1 labels into 0/1: (t + 1) / 2")
+
+
+def _check_values(name: str, t: Array, valid: tuple[int, int], said: str, fix: str) -> None:
+    if visible(t) and t.size and not np.isin(t.numpy(), valid).all():
         raise DataError(
-            f"{name}: targets must be −1 or +1",
-            expected="−1, +1",
+            f"{name}: targets must be {said}",
+            expected=said,
             got=", ".join(f"{v:g}" for v in np.unique(t.numpy())[:5]),
-            fix="turn 0/1 labels into ±1: 2 * t - 1",
+            fix=fix,
             where=str(here()),
         )

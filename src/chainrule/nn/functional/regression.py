@@ -8,8 +8,19 @@ from typing import Any
 from chainrule import ops
 from chainrule.array import Array
 from chainrule.errors import ArgumentError, DataError
-from chainrule.nn.functional.reduction import check_signs, reduce_loss, same_shape, visible
+from chainrule.nn.functional.reduction import (
+    REDUCTIONS,
+    as_weight,
+    check_positive,
+    check_reduction,
+    check_signs,
+    reduce_loss,
+    same_shape,
+    visible,
+)
 from chainrule.ops.origin import here
+
+KL_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
 
 def mse_loss(
@@ -62,11 +73,15 @@ def huber_loss(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
     """
-    _positive("delta", delta)
+    check_positive("huber_loss: delta", delta)
     y, t = same_shape("huber_loss", prediction, target)
-    size = ops.abs(y - t)
-    inside = ops.minimum(size, delta)
-    return reduce_loss(inside * (size - inside * 0.5), reduction, sample_weight)
+    return reduce_loss(_parabola_then_line(y - t, delta), reduction, sample_weight)
+
+
+def _parabola_then_line(error: Array, width: Any) -> Array:
+    """½ e² within ±width, width·(|e| − ½ width) outside; no |e|, whose derivatives stop at 0."""
+    inside = ops.maximum(ops.minimum(error, width), -width)
+    return inside * (error - inside * 0.5)
 
 
 def smooth_l1_loss(
@@ -78,11 +93,10 @@ def smooth_l1_loss(
     sample_weight: Any = None,
 ) -> Array:
     """Huber's loss divided by its width β: ½ e² / β where |e| < β, else |e| − ½ β."""
-    _positive("beta", beta)
+    check_positive("smooth_l1_loss: beta", beta)
     y, t = same_shape("smooth_l1_loss", prediction, target)
-    size = ops.abs(y - t)
-    inside = ops.minimum(size, beta)
-    return reduce_loss(inside * (size - inside * 0.5) * (1.0 / beta), reduction, sample_weight)
+    values = _parabola_then_line(y - t, beta) * (1.0 / beta)
+    return reduce_loss(values, reduction, sample_weight)
 
 
 def pinball_loss(
@@ -95,6 +109,8 @@ def pinball_loss(
 ) -> Array:
     """max(q e, (q − 1) e) with e = t − y: minimal at the q-quantile (Koenker and Bassett 1978).
 
+    At e = 0 the derivative in y is −q.
+
     Args:
         prediction: Any shape.
         target: Same shape.
@@ -102,8 +118,13 @@ def pinball_loss(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
     """
-    if not 0 < quantile < 1:
-        raise ArgumentError("quantile is out of range", expected="(0, 1)", got=str(quantile))
+    if not isinstance(quantile, Array) and not 0 < quantile < 1:
+        raise ArgumentError(
+            "pinball_loss: quantile is out of range",
+            expected="(0, 1)",
+            got=str(quantile),
+            where=str(here()),
+        )
     y, t = same_shape("pinball_loss", prediction, target)
     error = t - y
     return reduce_loss(
@@ -126,7 +147,8 @@ def gaussian_nll_loss(
     Args:
         prediction: Means, any shape.
         target: Same shape.
-        variance: Same shape, ≥ 0; values below ``epsilon`` count as it, and get no gradient.
+        variance: Same shape, ≥ 0; a value below ``epsilon`` counts as ``epsilon``, but gets the
+            gradient there, so that it can grow again (as in PyTorch).
         full: Add ½ ln 2π.
         epsilon: Smallest variance.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -145,7 +167,7 @@ def gaussian_nll_loss(
             fix="let the network predict its logarithm: cr.exp(output), or use softplus",
             where=str(here()),
         )
-    # the clamp holds the variance constant where it acts, as PyTorch's does
+    # the gradient passes the clamp as if it were not there
     v = v + ops.stop_gradient(ops.maximum(v, epsilon) - v)
     values = 0.5 * (ops.log(v) + (t - y) ** 2 / v)
     if full:
@@ -167,11 +189,24 @@ def kl_div_loss(
         prediction: ln q, any shape.
         target: t of the same shape, or ln t with ``log_target``; 0 ln 0 counts as 0.
         log_target: The target is given as logarithms.
-        reduction: ``"batchmean"`` divides the sum by the batch, which is the divergence; ``"mean"``
-            divides by all elements, as in PyTorch; ``"sum"``; ``"none"``.
+        reduction: ``"batchmean"`` divides the sum by the batch (or the sum of the weights), which
+            is the divergence; ``"mean"`` divides by all elements, as in PyTorch; ``"sum"``;
+            ``"none"``.
         sample_weight: (batch,).
+
+    Raises:
+        DataError: A target probability is negative (checked where the values are known).
     """
+    check_reduction(reduction, KL_REDUCTIONS)
     q, t = same_shape("kl_div_loss", prediction, target)
+    if not log_target and visible(t) and t.size and float(t.numpy().min()) < 0:
+        raise DataError(
+            "kl_div_loss: a target probability is negative",
+            expected="≥ 0",
+            got=f"{t.numpy().min():.4g}",
+            fix="if the targets are logarithms, say so: log_target=True",
+            where=str(here()),
+        )
     if log_target:
         values = ops.exp(t) * (t - q)
     else:
@@ -179,16 +214,22 @@ def kl_div_loss(
         log_t = ops.log(ops.where(positive, t, ops.ones_like(t)))
         values = ops.where(positive, t * (log_t - q), ops.zeros_like(t))
     if reduction == "batchmean":
-        total = reduce_loss(values, "sum", sample_weight)
-        return total * (1.0 / max(values.shape[0], 1))
+        if not values.ndim:
+            return reduce_loss(values, "sum", sample_weight)
+        rows = ops.ones((values.shape[0],), dtype=values.dtype)
+        counted = rows if sample_weight is None else as_weight(sample_weight, values)
+        return reduce_loss(values, "mean", sample_weight, counted)
     return reduce_loss(values, reduction, sample_weight)
 
 
 def cosine_similarity(a: Any, b: Any, *, axis: int = -1, epsilon: float = 1e-8) -> Array:
     """a·b / (|a| |b|) along ``axis``, in [−1, 1]; norms below ``epsilon`` count as it."""
     x, y = same_shape("cosine_similarity", a, b)
-    norms = ops.sqrt(ops.sum(x * x, axis=axis) * ops.sum(y * y, axis=axis))
-    return ops.sum(x * y, axis=axis) / ops.maximum(norms, epsilon)
+    # held under the root, whose derivative at 0 is infinite; each by itself, for their product
+    # leaves the range of float32 much sooner
+    least = max(epsilon * epsilon, float(ops.finfo(x.dtype).smallest_normal))
+    first, second = (ops.sqrt(ops.maximum(ops.sum(v * v, axis=axis), least)) for v in (x, y))
+    return ops.sum(x * y, axis=axis) / first / second
 
 
 def cosine_embedding_loss(
@@ -238,7 +279,7 @@ def triplet_margin_loss(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
     """
-    _positive("margin", margin)
+    check_positive("triplet_margin_loss: margin", margin)
     a, p = same_shape("triplet_margin_loss (positive)", anchor, positive)
     a, n = same_shape("triplet_margin_loss (negative)", a, negative)
 
@@ -248,8 +289,3 @@ def triplet_margin_loss(
 
     values = ops.relu(distance(a, p) - distance(a, n) + margin)
     return reduce_loss(values, reduction, sample_weight)
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ArgumentError(f"{name} must be positive", expected="> 0", got=str(value))

@@ -7,7 +7,7 @@ Every loss compares shapes and never broadcasts, takes ``sample_weight`` (batch,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,7 +20,26 @@ from chainrule.nn.module import Module
 from chainrule.ops.origin import here
 
 
-class Loss(Module):
+class _Answering(Module):
+    """Answers a loss class that is called like a loss.
+
+    Its ``__new__`` stands apart from ``Loss``: ``help`` then finds the signature of ``__init__``.
+    """
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        """Answer ``MSELoss(prediction, target)``."""
+        if len([x for x in arguments if isinstance(x, Array | np.ndarray)]) > 1:
+            raise ArgumentError(
+                f"{cls.__name__} is a class: make a loss of it before calling it",
+                expected=f"{cls.__name__}()",
+                got=f"{cls.__name__}(prediction, target)",
+                fix=f"nn.{cls.__name__}()(prediction, target)",
+                where=str(here()),
+            )
+        return super().__new__(cls)
+
+
+class Loss(_Answering):
     """Base of the losses: holds ``reduction``.
 
     Args:
@@ -32,18 +51,6 @@ class Loss(Module):
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Attributes that it takes as arguments of the same name."""
-
-    def __new__(cls, *arguments: Any, **keywords: Any) -> Loss:
-        """Answer ``MSELoss(prediction, target)``."""
-        if len([x for x in arguments if isinstance(x, Array | np.ndarray)]) > 1:
-            raise ArgumentError(
-                f"{cls.__name__} is a class: make a loss of it before calling it",
-                expected=f"{cls.__name__}()",
-                got=f"{cls.__name__}(prediction, target)",
-                fix=f"nn.{cls.__name__}()(prediction, target)",
-                where=str(here()),
-            )
-        return super().__new__(cls)
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = check_reduction(reduction)

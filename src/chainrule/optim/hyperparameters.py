@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -163,6 +163,25 @@ def refuse_parameters(what: str, arguments: tuple[Any, ...]) -> None:
             fix=f"optimizer = {what}(1e-3); later optimizer.update(model, grads)",
             where=str(here()),
         )
+
+
+class HabitsAnswered:
+    """Answers PyTorch's ways of making an optimizer, before Python complains about them.
+
+    Its ``__new__`` stands apart from the optimizers, so that ``help`` finds the signatures of their
+    ``__init__``.
+    """
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        """Refuse parameters and short names.
+
+        Raises:
+            ArgumentError: Parameters or a Module are given.
+            TypeError: ``lr=`` or its like is used.
+        """
+        refuse_parameters(cls.__name__, arguments)
+        refuse_short_names(cls.__name__, keywords)
+        return super().__new__(cls)
 
 
 def pair(value: Any, what: str) -> tuple[Any, Any]:

@@ -11,12 +11,7 @@ from chainrule.array import Array, leaf
 from chainrule.autodiff import value_and_grad
 from chainrule.errors import ArgumentError, NonFiniteError, StateError, TracedValueError
 from chainrule.ops.origin import here
-from chainrule.optim.hyperparameters import (
-    NON_NEGATIVE,
-    POSITIVE,
-    refuse_parameters,
-    refuse_short_names,
-)
+from chainrule.optim.hyperparameters import NON_NEGATIVE, POSITIVE, HabitsAnswered
 from chainrule.optim.line_search import Point, StrongWolfe
 from chainrule.optim.schedules.base import positive_integer
 from chainrule.optim.targets import find_targets, match_gradients
@@ -42,7 +37,7 @@ class Outcome(NamedTuple):
     reason: str
 
 
-class LBFGS:
+class LBFGS(HabitsAnswered):
     """Limited-memory BFGS with a strong Wolfe line search, for smooth losses over the whole data.
 
     It evaluates the loss several times a step, so it takes a function and runs at once: it is no
@@ -71,12 +66,6 @@ class LBFGS:
     >>> params["x"], outcome.converged
     (Array([1., 1.], float32), True)
     """
-
-    def __new__(cls, *arguments: Any, **keywords: Any) -> LBFGS:
-        """Answer PyTorch's ways before Python complains about them."""
-        refuse_parameters(cls.__name__, arguments)
-        refuse_short_names(cls.__name__, keywords)
-        return super().__new__(cls)
 
     def __init__(
         self,

@@ -19,12 +19,11 @@ from chainrule.ops.origin import here, stack_level
 from chainrule.optim import saving
 from chainrule.optim.clipping import clip_by_global_norm, clip_by_value
 from chainrule.optim.hyperparameters import (
+    HabitsAnswered,
     ParameterGroup,
     Rate,
     Scalars,
     pair,
-    refuse_parameters,
-    refuse_short_names,
     weak_scalar,
 )
 from chainrule.optim.settings import Settings
@@ -64,7 +63,7 @@ class StepCount(Array):
         )
 
 
-class Optimizer(Settings):
+class Optimizer(HabitsAnswered, Settings):
     """Base of the optimizers that change parameters by their gradients, step by step.
 
     A subclass says which hyper-parameters it has (``ranges``), what it keeps for each parameter
@@ -89,12 +88,6 @@ class Optimizer(Settings):
     Raises:
         ArgumentError: A hyper-parameter outside its range, or one that this optimizer lacks.
     """
-
-    def __new__(cls, *arguments: Any, **keywords: Any) -> Optimizer:
-        """Answer PyTorch's ways before Python complains about them."""
-        refuse_parameters(cls.__name__, arguments)
-        refuse_short_names(cls.__name__, keywords)
-        return super().__new__(cls)
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class ReLU6(Module):
 
 
 class LeakyReLU(Module):
-    """X where x > 0, else ``negative_slope`` · x.
+    """x where x > 0, else ``negative_slope`` · x.
 
     Args:
         negative_slope: Slope left of 0. Default 0.01.
@@ -88,7 +88,7 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """X where x > 0, else α (exp(x) − 1).
+    """x where x > 0, else α (exp(x) − 1).
 
     Args:
         alpha: Negative limit. Default 1.
@@ -129,7 +129,7 @@ class Softplus(Module):
 
 
 class GELU(Module):
-    """X Φ(x).
+    """x Φ(x).
 
     Args:
         approximate: ``"none"`` (exact) or ``"tanh"``.
@@ -148,7 +148,7 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """X σ(x), also called swish."""
+    """x σ(x), also called swish."""
 
     def forward(self, x: Any) -> Array:
         """Any shape → the same."""
@@ -156,7 +156,7 @@ class SiLU(Module):
 
 
 class Mish(Module):
-    """X tanh(softplus(x))."""
+    """x tanh(softplus(x))."""
 
     def forward(self, x: Any) -> Array:
         """Any shape → the same."""
@@ -164,7 +164,7 @@ class Mish(Module):
 
 
 class Hardtanh(Module):
-    """X limited to [min_val, max_val].
+    """x limited to [min_val, max_val].
 
     Args:
         min_val: Lower limit. Default −1.
@@ -192,7 +192,7 @@ class Hardsigmoid(Module):
 
 
 class Hardswish(Module):
-    """X · hardsigmoid(x)."""
+    """x · hardsigmoid(x)."""
 
     def forward(self, x: Any) -> Array:
         """Any shape → the same."""
@@ -200,7 +200,7 @@ class Hardswish(Module):
 
 
 class Softsign(Module):
-    """X / (1 + |x|)."""
+    """x / (1 + |x|)."""
 
     def forward(self, x: Any) -> Array:
         """Any shape → the same."""

@@ -209,7 +209,7 @@ def divide(x: Operand, y: Operand, /) -> Value:
 
 
 def pow(x: Operand, y: Operand, /) -> Value:
-    """X to the power y; small whole Python exponents become products.
+    """x to the power y; small whole Python exponents become products.
 
     Raises:
         DtypeError: An integer array to a negative Python int: the result is no integer.
@@ -255,7 +255,7 @@ def floor_divide(x: Operand, y: Operand, /) -> Value:
 
 
 def remainder(x: Operand, y: Operand, /) -> Value:
-    """X − y·⌊x / y⌋, with the sign of y; an integer by 0 gives 0."""
+    """x − y·⌊x / y⌋, with the sign of y; an integer by 0 gives 0."""
     return _binary(REMAINDER, x, y)
 
 
@@ -297,32 +297,32 @@ def _compare(op: Op, x: Operand, y: Operand) -> Value:
 
 
 def equal(x: Operand, y: Operand, /) -> Value:
-    """X = y."""
+    """x = y."""
     return _compare(EQUAL, x, y)
 
 
 def not_equal(x: Operand, y: Operand, /) -> Value:
-    """X ≠ y."""
+    """x ≠ y."""
     return _compare(NOT_EQUAL, x, y)
 
 
 def less(x: Operand, y: Operand, /) -> Value:
-    """X < y."""
+    """x < y."""
     return _compare(LESS, x, y)
 
 
 def less_equal(x: Operand, y: Operand, /) -> Value:
-    """X ≤ y."""
+    """x ≤ y."""
     return _compare(LESS_EQUAL, x, y)
 
 
 def greater(x: Operand, y: Operand, /) -> Value:
-    """X > y."""
+    """x > y."""
     return _compare(GREATER, x, y)
 
 
 def greater_equal(x: Operand, y: Operand, /) -> Value:
-    """X ≥ y."""
+    """x ≥ y."""
     return _compare(GREATER_EQUAL, x, y)
 
 
@@ -342,7 +342,7 @@ def bitwise_xor(x: Operand, y: Operand, /) -> Value:
 
 
 def bitwise_left_shift(x: Operand, y: Operand, /) -> Value:
-    """X·2^y; 0 where y is outside the width."""
+    """x·2^y; 0 where y is outside the width."""
     return _binary(LEFT_SHIFT, x, y)
 
 
@@ -367,7 +367,7 @@ def logical_xor(x: Operand, y: Operand, /) -> Value:
 
 
 def where(condition: Operand, x: Operand, y: Operand, /) -> Value:
-    """X where the condition holds, else y; no derivative in the condition."""
+    """x where the condition holds, else y; no derivative in the condition."""
     chosen = as_value(condition)
     if chosen.dtype != dtypes.bool_:
         raise DtypeError(

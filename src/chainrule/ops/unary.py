@@ -390,17 +390,17 @@ def signbit(x: Operand, /) -> Value:
 
 
 def identity(x: Operand, /) -> Value:
-    """X itself, as a node of its own."""
+    """x itself, as a node of its own."""
     return bind(IDENTITY, as_value(x))
 
 
 def barrier(x: Operand, /) -> Value:
-    """X itself, as a node that no optimisation merges or moves."""
+    """x itself, as a node that no optimisation merges or moves."""
     return bind(BARRIER, as_value(x))
 
 
 def stop_gradient(x: Operand, /) -> Value:
-    """X itself, held constant by every derivative."""
+    """x itself, held constant by every derivative."""
     return bind(STOP_GRADIENT, as_value(x))
 
 

@@ -66,7 +66,7 @@ def relu6(x: Any) -> Array:
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Array:
-    """X where x > 0, else negative_slope · x."""
+    """x where x > 0, else negative_slope · x."""
     value = ops.as_value(x)
     return ops.where(value > 0, value, value * negative_slope)
 
@@ -87,7 +87,7 @@ def prelu(x: Any, weight: Any) -> Array:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Array:
-    """X where x > 0, else α (exp(x) − 1) (Clevert et al. 2016)."""
+    """x where x > 0, else α (exp(x) − 1) (Clevert et al. 2016)."""
     value = ops.as_value(x)
     # the exponential of a positive number is never taken, so nothing overflows in the branch unused
     return ops.where(value > 0, value, ops.expm1(ops.minimum(value, 0.0)) * alpha)
@@ -112,7 +112,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
 
 def gelu(x: Any, approximate: str = "none") -> Array:
-    """X Φ(x) (Hendrycks and Gimpel 2016); ``approximate="tanh"`` takes their formula with tanh."""
+    """x Φ(x) (Hendrycks and Gimpel 2016); ``approximate="tanh"`` takes their formula with tanh."""
     value = ops.as_value(x)
     if approximate == "tanh":
         inner = (value + 0.044715 * value * value * value) * math.sqrt(2 / math.pi)
@@ -121,19 +121,19 @@ def gelu(x: Any, approximate: str = "none") -> Array:
 
 
 def silu(x: Any) -> Array:
-    """X σ(x), also called swish (Ramachandran et al. 2017)."""
+    """x σ(x), also called swish (Ramachandran et al. 2017)."""
     value = ops.as_value(x)
     return value * ops.sigmoid(value)
 
 
 def mish(x: Any) -> Array:
-    """X tanh(softplus(x)) (Misra 2019)."""
+    """x tanh(softplus(x)) (Misra 2019)."""
     value = ops.as_value(x)
     return value * ops.tanh(softplus(value))
 
 
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """X limited to [min_val, max_val]."""
+    """x limited to [min_val, max_val]."""
     return ops.clip(x, min_val, max_val)
 
 
@@ -143,13 +143,13 @@ def hardsigmoid(x: Any) -> Array:
 
 
 def hardswish(x: Any) -> Array:
-    """X · hardsigmoid(x) (Howard et al. 2019)."""
+    """x · hardsigmoid(x) (Howard et al. 2019)."""
     value = ops.as_value(x)
     return value * hardsigmoid(value)
 
 
 def softsign(x: Any) -> Array:
-    """X / (1 + |x|)."""
+    """x / (1 + |x|)."""
     value = ops.as_value(x)
     return value / (1 + ops.abs(value))
 

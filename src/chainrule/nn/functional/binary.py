@@ -19,7 +19,7 @@ SMALLEST_SPREAD = 1e-12  # what p (1 − p) is held above in the derivative, as 
 
 
 def _held_logs(p: Array) -> tuple[Array, Array]:
-    """Ln p and ln(1 − p), neither below ``LOG_FLOOR``."""
+    """ln p and ln(1 − p), neither below ``LOG_FLOOR``."""
     return ops.maximum(ops.log(p), LOG_FLOOR), ops.maximum(ops.log1p(-p), LOG_FLOOR)
 
 

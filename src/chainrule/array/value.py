@@ -19,6 +19,7 @@ from chainrule.ops.hooks import Operand
 from chainrule.ops.indexing import getitem, scatter_items
 from chainrule.ops.origin import here
 from chainrule.ops.record import Shape
+from chainrule.ops.spelling import answers_spelling
 
 _Operator = Callable[["Array", Any], "Array"]
 
@@ -303,22 +304,27 @@ class Array:
 
     # --- methods that read better than functions --------------------------------------------
 
+    @answers_spelling
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> Array:
         """Sum over ``axis`` (None: all)."""
         return ops.sum(self, axis=axis, keepdims=keepdims)
 
+    @answers_spelling
     def mean(self, axis: Any = None, *, keepdims: bool = False) -> Array:
         """Mean over ``axis`` (None: all)."""
         return ops.mean(self, axis=axis, keepdims=keepdims)
 
+    @answers_spelling
     def max(self, axis: Any = None, *, keepdims: bool = False) -> Array:
         """Largest element over ``axis`` (None: all)."""
         return ops.max(self, axis=axis, keepdims=keepdims)
 
+    @answers_spelling
     def min(self, axis: Any = None, *, keepdims: bool = False) -> Array:
         """Smallest element over ``axis`` (None: all)."""
         return ops.min(self, axis=axis, keepdims=keepdims)
 
+    @answers_spelling
     def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
         """Index of the first largest element along ``axis``."""
         return ops.argmax(self, axis=axis, keepdims=keepdims)

@@ -18,6 +18,7 @@ from chainrule.ops.operands import (
 )
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Spec, bind, register
+from chainrule.ops.spelling import answers_spelling
 
 Axes = tuple[int, ...]
 
@@ -189,6 +190,7 @@ def matmul(x: Operand, y: Operand, /) -> Value:
     return bind(DOT_GENERAL, a, b, contract=((n + 1,), (n,)), batch=(axes, axes))
 
 
+@answers_spelling
 def tensordot(x: Operand, y: Operand, /, *, axes: int | tuple[Axes, Axes] = 2) -> Value:
     """Sum of products over ``axes`` of both: a count of last and first axes, or two tuples."""
     a, b = promote_operands(as_value(x), as_value(y))
@@ -203,6 +205,7 @@ def tensordot(x: Operand, y: Operand, /, *, axes: int | tuple[Axes, Axes] = 2) -
     return bind(DOT_GENERAL, a, b, contract=pair, batch=((), ()))
 
 
+@answers_spelling
 def vecdot(x: Operand, y: Operand, /, *, axis: int = -1) -> Value:
     """Sum of products along one axis; the other axes broadcast."""
     product = as_value(x) * as_value(y)

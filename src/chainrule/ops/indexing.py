@@ -26,6 +26,7 @@ from chainrule.ops.operands import (
 )
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Shape, Spec, bind, register
+from chainrule.ops.spelling import answers_spelling
 from chainrule.ops.unary import astype, zeros_like
 
 
@@ -354,6 +355,7 @@ def scatter_items(x: Value, key: Any, values: Operand, *, mode: str) -> Value:
     return reshape(flat, x.shape)
 
 
+@answers_spelling
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Value:
     """Elements of ``x`` along ``axis`` at integer ``indices`` (one-dimensional arrays: axis 0)."""
     value = as_value(x)
@@ -368,6 +370,7 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Value:
     return getitem(value, (_EVERYTHING,) * position + (as_value(indices),))
 
 
+@answers_spelling
 def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Value:
     """For each place, the element of ``x`` at ``indices`` along ``axis``; other axes broadcast."""
     value, index = as_value(x), as_value(indices)

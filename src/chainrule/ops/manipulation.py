@@ -22,6 +22,7 @@ from chainrule.ops.operands import (
 )
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Shape, bind, register
+from chainrule.ops.spelling import answers_spelling
 
 _builtin_range = range
 
@@ -80,6 +81,7 @@ def reshape(x: Operand, /, shape: int | Sequence[int]) -> Value:
     return value if result == value.shape else bind("reshape", value, shape=result)
 
 
+@answers_spelling
 def permute_dims(x: Operand, /, axes: Sequence[int]) -> Value:
     """Axes in a new order: axis i of the result is axis ``axes[i]`` of x."""
     value = as_value(x)
@@ -113,6 +115,7 @@ def broadcast_arrays(*arrays: Operand) -> list[Value]:
     return [broadcast_to(v, shape) for v in values]
 
 
+@answers_spelling
 def expand_dims(x: Operand, /, *, axis: int | tuple[int, ...] = 0) -> Value:
     """New axes of size 1 at the positions ``axis`` of the result."""
     value = as_value(x)
@@ -123,6 +126,7 @@ def expand_dims(x: Operand, /, *, axis: int | tuple[int, ...] = 0) -> Value:
     return reshape(value, tuple(1 if a in places else next(sizes) for a in range(rank)))
 
 
+@answers_spelling
 def squeeze(x: Operand, /, axis: int | tuple[int, ...] | None = None) -> Value:
     """Without the axes ``axis`` of size 1 (None: all such)."""
     value = as_value(x)
@@ -141,6 +145,7 @@ def squeeze(x: Operand, /, axis: int | tuple[int, ...] | None = None) -> Value:
     return reshape(value, tuple(n for a, n in enumerate(value.shape) if a not in axes))
 
 
+@answers_spelling
 def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Value:
     """Arrays one after the other along ``axis`` (None: flattened)."""
     if not arrays:
@@ -152,6 +157,7 @@ def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Value:
     return values[0] if len(values) == 1 else bind("concatenate", *values, axis=position)
 
 
+@answers_spelling
 def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Value:
     """Arrays of one shape along a new axis."""
     values = [as_value(x) for x in arrays]
@@ -163,18 +169,21 @@ def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Value:
     return concat([expand_dims(v, axis=axis) for v in values], axis=axis)
 
 
+@answers_spelling
 def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Value, ...]:
     """The slices along ``axis``."""
     value = moveaxis(as_value(x), axis, 0)
     return tuple(value[i] for i in _builtin_range(value.shape[0]))
 
 
+@answers_spelling
 def flip(x: Operand, /, *, axis: int | tuple[int, ...] | None = None) -> Value:
     """Reversed order along ``axis`` (None: all)."""
     value = as_value(x)
     return bind("flip", value, axes=normalize_axes(axis, len(value.shape)))
 
 
+@answers_spelling
 def roll(x: Operand, /, shift: int | Sequence[int], *, axis: Any = None) -> Value:
     """Elements moved by ``shift`` places; those that fall off come in on the other side."""
     value = as_value(x)
@@ -205,6 +214,7 @@ def tile(x: Operand, repetitions: Sequence[int], /) -> Value:
     return reshape(copies, [c * n for c, n in zip(counts, sizes, strict=True)])
 
 
+@answers_spelling
 def repeat(x: Operand, repeats: int, /, *, axis: int | None = None) -> Value:
     """Each element ``repeats`` times along ``axis`` (None: flattened)."""
     value = as_value(x)

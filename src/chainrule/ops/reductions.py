@@ -18,6 +18,7 @@ from chainrule.ops.kernels.accumulation import accumulator
 from chainrule.ops.operands import as_value, normalize_axes, normalize_axis
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, Shape, Spec, bind, register
+from chainrule.ops.spelling import answers_spelling
 from chainrule.ops.unary import astype, zeros_like
 
 _CASES = (
@@ -255,33 +256,39 @@ def accumulated_dtype(x: Value, dtype: Any) -> Dtype:
     return x.dtype if dtypes.is_floating(x.dtype) else dtypes.int64
 
 
+@answers_spelling
 def sum(x: Operand, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Sum over ``axis`` (None: all); 16-bit floats accumulate in float32."""
     value = as_value(x)
     return _reduce(SUM, value, axis, keepdims, accumulated_dtype(value, dtype))
 
 
+@answers_spelling
 def prod(x: Operand, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Product over ``axis`` (None: all)."""
     value = as_value(x)
     return _reduce(PROD, value, axis, keepdims, accumulated_dtype(value, dtype))
 
 
+@answers_spelling
 def max(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """Largest element over ``axis``; at a tie the derivative goes to the first."""
     return _reduce(MAX, x, axis, keepdims)
 
 
+@answers_spelling
 def min(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """Smallest element over ``axis``; at a tie the derivative goes to the first."""
     return _reduce(MIN, x, axis, keepdims)
 
 
+@answers_spelling
 def any(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """True if some element is, over ``axis``; False of none."""
     return sum(astype(x, dtypes.bool_), axis=axis, keepdims=keepdims) > 0
 
 
+@answers_spelling
 def all(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """True if every element is, over ``axis``; True of none."""
     return sum(~astype(x, dtypes.bool_), axis=axis, keepdims=keepdims) == 0
@@ -299,11 +306,13 @@ def _index(op: Op, x: Operand, axis: int | None, keepdims: bool) -> Value:
     return bind("reshape", result, shape=_kept(value.shape, (position,))) if keepdims else result
 
 
+@answers_spelling
 def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the first largest element along ``axis`` (None: in the flattened array)."""
     return _index(ARGMAX, x, axis, keepdims)
 
 
+@answers_spelling
 def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the first smallest element along ``axis`` (None: in the flattened array)."""
     return _index(ARGMIN, x, axis, keepdims)
@@ -322,6 +331,7 @@ def running_axis(axis: int | None, x: Value, op: str) -> int:
     return normalize_axis(axis or 0, rank)
 
 
+@answers_spelling
 def cumulative_sum(
     x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:

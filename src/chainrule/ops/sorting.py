@@ -14,6 +14,7 @@ from chainrule.ops.indexing import concrete, take_along_axis
 from chainrule.ops.operands import as_value, normalize_axis
 from chainrule.ops.origin import here
 from chainrule.ops.record import Case, Op, bind, register
+from chainrule.ops.spelling import answers_spelling
 from chainrule.ops.unary import astype
 
 
@@ -54,6 +55,7 @@ ARGSORT = register(
 )
 
 
+@answers_spelling
 def argsort(
     x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True
 ) -> Value:
@@ -66,12 +68,14 @@ def argsort(
     return bind(ARGSORT, value, axis=normalize_axis(axis, len(value.shape)), descending=descending)
 
 
+@answers_spelling
 def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
     """``x`` sorted along ``axis``; the derivative goes where the elements came from."""
     value = as_value(x)
     return take_along_axis(value, argsort(value, axis=axis, descending=descending), axis=axis)
 
 
+@answers_spelling
 def top_k(x: Operand, k: int, /, *, axis: int = -1) -> tuple[Value, Value]:
     """The ``k`` largest elements along ``axis``, largest first, and their indices.
 

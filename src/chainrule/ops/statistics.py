@@ -13,9 +13,11 @@ from chainrule.ops.operands import as_value, normalize_axes, normalize_axis
 from chainrule.ops.reductions import accumulated_dtype, running_axis
 from chainrule.ops.reductions import max as maximum_of
 from chainrule.ops.reductions import sum as sum_of
+from chainrule.ops.spelling import answers_spelling
 from chainrule.ops.unary import exp, log, sqrt, stop_gradient
 
 
+@answers_spelling
 def mean(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """Arithmetic mean over ``axis`` (None: all); integers become floating."""
     value = as_value(x)
@@ -25,6 +27,7 @@ def mean(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     return sum_of(value, axis=axis, keepdims=keepdims) * (1.0 / count if count else math.nan)
 
 
+@answers_spelling
 def var(
     x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
 ) -> Value:
@@ -37,6 +40,7 @@ def var(
     return total * (1.0 / divisor if divisor > 0 else math.nan)
 
 
+@answers_spelling
 def std(
     x: Operand, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
 ) -> Value:
@@ -44,6 +48,7 @@ def std(
     return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
+@answers_spelling
 def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """ln Σ exp(x) over ``axis``, without overflow; −inf where all are −inf."""
     value = as_value(x)
@@ -58,6 +63,7 @@ def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Val
     return result.reshape(kept)
 
 
+@answers_spelling
 def diff(x: Operand, /, *, axis: int = -1, n: int = 1) -> Value:
     """Differences of neighbours along ``axis``, ``n`` times over."""
     value = as_value(x)
@@ -68,11 +74,13 @@ def diff(x: Operand, /, *, axis: int = -1, n: int = 1) -> Value:
     return value
 
 
+@answers_spelling
 def count_nonzero(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Value:
     """How many elements are not zero over ``axis``."""
     return sum_of(as_value(x) != 0, axis=axis, keepdims=keepdims)
 
 
+@answers_spelling
 def cumulative_prod(
     x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:

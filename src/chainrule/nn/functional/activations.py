@@ -11,6 +11,7 @@ from chainrule.errors import ShapeError
 from chainrule.ops import composite
 from chainrule.ops.operands import normalize_axis
 from chainrule.ops.origin import here
+from chainrule.ops.spelling import answers_spelling
 
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
@@ -154,6 +155,7 @@ def softsign(x: Any) -> Array:
     return value / (1 + ops.abs(value))
 
 
+@answers_spelling
 def maxout(x: Any, pieces: int, axis: int = -1) -> Array:
     """The largest of each group of ``pieces`` neighbours along ``axis`` (Goodfellow et al. 2013).
 
@@ -208,6 +210,7 @@ def _log_softmax(x: Array, *, axis: int) -> Array:
     return shifted - ops.log(ops.sum(ops.exp(shifted), axis=axis, keepdims=True))
 
 
+@answers_spelling
 def softmax(x: Any, axis: int = -1) -> Array:
     """exp(x) / Σ exp(x) along ``axis``: positive, sums to 1, unchanged by a constant added to x."""
     value = ops.as_value(x)
@@ -217,6 +220,7 @@ def softmax(x: Any, axis: int = -1) -> Array:
     return _softmax(value, axis=place)
 
 
+@answers_spelling
 def log_softmax(x: Any, axis: int = -1) -> Array:
     """ln softmax(x), accurate where the probability is tiny."""
     value = ops.as_value(x)

@@ -19,6 +19,7 @@ from chainrule.nn.functional.reduction import (
     visible,
 )
 from chainrule.ops.origin import here
+from chainrule.ops.spelling import answers_spelling
 
 KL_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
@@ -222,6 +223,7 @@ def kl_div_loss(
     return reduce_loss(values, reduction, sample_weight)
 
 
+@answers_spelling
 def cosine_similarity(a: Any, b: Any, *, axis: int = -1, epsilon: float = 1e-8) -> Array:
     """a·b / (|a| |b|) along ``axis``, in [−1, 1]; norms below ``epsilon`` count as it."""
     x, y = same_shape("cosine_similarity", a, b)

@@ -1,0 +1,70 @@
+"""The passes over a block, in the order in which they run, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chainrule.program.compiler.instructions import Block
+from chainrule.program.compiler.passes.common_subexpressions import common_subexpressions
+from chainrule.program.compiler.passes.dead_code import dead_code
+from chainrule.program.compiler.passes.import_graph import import_graph
+from chainrule.program.compiler.passes.verifier import verify as verify_block
+
+__all__ = ["MAX_ROUNDS", "PASSES", "Pass", "import_graph", "run_passes", "verify_block"]
+
+
+class Pass(NamedTuple):
+    """One pass.
+
+    Args:
+        name: What it is called in listings and errors.
+        reason: Why it is there, in a sentence.
+        run: Changes a block in place; returns whether it changed anything.
+    """
+
+    name: str
+    reason: str
+    run: Callable[[Block], bool]
+
+
+PASSES: list[Pass] = [
+    Pass("common_subexpressions", "equal instructions are computed once", common_subexpressions),
+    Pass("dead_code", "what no output depends on is not computed", dead_code),
+]
+MAX_ROUNDS = 5
+
+
+def run_passes(
+    block: Block,
+    observer: Callable[[Pass, Block], None] | None = None,
+    verify: bool = False,
+) -> Block:
+    """Run all passes over and over until none changes anything, at most ``MAX_ROUNDS`` times.
+
+    Args:
+        block: What ``import_graph`` made; changed in place.
+        observer: Called after every pass that changed something, to print or count.
+        verify: Verify the block after every pass.
+
+    Returns:
+        The same block.
+
+    Raises:
+        CompilerError: The block does not verify.
+    """
+    if verify:
+        verify_block(block)
+    for _ in range(MAX_ROUNDS):
+        changed = False
+        for each in PASSES:
+            if not each.run(block):
+                continue
+            changed = True
+            if verify:
+                verify_block(block, each.name)
+            if observer is not None:
+                observer(each, block)
+        if not changed:
+            break
+    return block

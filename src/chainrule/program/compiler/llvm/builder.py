@@ -108,6 +108,7 @@ class Builder:
         attributes = "nounwind alwaysinline" if inline else "nounwind noinline"
         self._lines = [f"define {linkage}{result} @{name}({signature}) {attributes} {{", "entry:"]
         self._label = "entry"
+        self._stack: list[str] = []
         self._count = 0
         self._constants: dict[tuple[str, str], Value] = {}
 
@@ -136,6 +137,7 @@ class Builder:
     def finish(self, value: Value | None = None) -> None:
         """Return and hand the function's text to the module."""
         self.raw("ret void" if value is None else f"ret {value.type} {value.name}")
+        self._lines[2:2] = self._stack
         self._lines.append("}")
         self.module.add_function(self.name, "\n".join(self._lines))
 
@@ -357,7 +359,7 @@ class Builder:
         """Room on the stack for ``count`` elements, made on entry to the function."""
         self._count += 1
         name = f"%v{self._count}"
-        self._lines.insert(2, f" {name} = alloca [{count} x {type_}], align {alignment}")
+        self._stack.append(f" {name} = alloca [{count} x {type_}], align {alignment}")
         return Value("ptr", name)
 
     # -- control ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import data, nn, optim
+from chainrule import data, models, nn, optim
 from chainrule.errors import (
     ArgumentError,
     DataError,
@@ -141,6 +141,10 @@ ERRORS = {
     "axis of softmax": (lambda: nn.softmax(X, axis=2), ShapeError, ["axis 2", "-2 to 1"]),
     # layers and traces
     "path of a nested layer": (lambda: Nested()(X), ShapeError, ["layer encoder.1", "9", "8"]),
+    "a number for a shape": (lambda: models.MLP(4, [100], 3), ArgumentError,
+                             ["input_shape=(4,)"]),
+    "a number for hidden layers": (lambda: models.MLP((4,), 100, 3), ArgumentError,
+                                   ["hidden=(100,)"]),
     "float of a traced value": (compiled(lambda x: float(x.sum())), TracedValueError,
                                 ["recorded", "cr.where"]),
     "math on a traced value": (compiled(lambda x: math.exp(x.sum())), TracedValueError,

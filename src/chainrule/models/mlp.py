@@ -60,6 +60,17 @@ class MLP(nn.Sequential):
                 expected=", ".join(ACTIVATIONS),
                 got=repr(activation),
             )
+        for name, given, valid in [
+            ("input_shape", input_shape, "(28, 28), or (4,) for rows of 4 numbers"),
+            ("hidden", hidden, "[512, 256], or [100] for one hidden layer"),
+        ]:
+            if isinstance(given, int):
+                raise ArgumentError(
+                    f"MLP: {name} is a sequence of sizes",
+                    expected=valid,
+                    got=repr(given),
+                    fix=f"MLP(..., {name}=({given},))",
+                )
         if any(size < 1 for size in (*input_shape, *hidden, n_outputs)):
             raise ArgumentError(
                 "every layer needs at least one unit", got=f"{list(hidden)} and {n_outputs} outputs"

@@ -1,0 +1,324 @@
+"""Operands copied into the order in which the tiles read them: panels of B, tiles of A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.products.product import (
+    Access,
+    Product,
+    minimum,
+    quotient,
+    remainder,
+)
+from chainrule.program.compiler.products.tiling import Tiling, block_ranges, counting, vectors_of
+
+
+def pack_panels(matrix: np.ndarray[Any, Any], panel: int) -> np.ndarray[Any, Any]:
+    """A (K, N) matrix as panels ``[ceil(N / panel), K, panel]``, the last filled up with zeros."""
+    depth, columns = matrix.shape
+    count = -(-columns // panel)
+    wide = np.zeros((depth, count * panel), matrix.dtype)
+    wide[:, :columns] = matrix
+    return np.ascontiguousarray(wide.reshape(depth, count, panel).transpose(1, 0, 2))
+
+
+def unpack_panels(panels: np.ndarray[Any, Any], columns: int) -> np.ndarray[Any, Any]:
+    """The (K, columns) matrix that ``pack_panels`` made panels of."""
+    count, depth, panel = panels.shape
+    wide = panels.transpose(1, 0, 2).reshape(depth, count * panel)
+    return np.ascontiguousarray(wide[:, :columns])
+
+
+@dataclass(frozen=True)
+class PackColumns:
+    """B into panels ``[ceil(columns / panel)][depth][panel]``; one task a few panels.
+
+    Args:
+        product: Where B lies.
+        lanes: Elements of a vector.
+        panel: Columns of a panel, a multiple of the lanes.
+        task_panels: Panels of a task.
+        offset: Bytes of scratch memory before the panels.
+    """
+
+    product: Product
+    lanes: int
+    panel: int
+    task_panels: int
+    offset: int
+
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        return -(-self.product.columns // self.panel)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return -(-self.count // self.task_panels)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the packed operand."""
+        return self.count * self.panel * self.product.depth
+
+    def emit(self, builder: Builder, begin: Value, end: Value, access: Access) -> None:
+        """Write tasks begin to end."""
+        if not self.elements:
+            return
+        assert access.scratch is not None
+        base = builder.offset(access.scratch, self.offset, "i8")
+        with counting(builder, begin, end) as task:
+            first, last = block_ranges(builder, task.index, self.task_panels, self.count)
+            full, rest = divmod(self.product.columns, self.panel)
+            with counting(builder, first, minimum(builder, last, full)) as panel:
+                n = builder.mul(panel.index, builder.i64(self.panel))
+                self._panel(builder, access, base, n, self.panel)
+            if rest:
+                with builder.when(builder.compare("sgt", last, builder.i64(full))):
+                    self._panel(builder, access, base, builder.i64(full * self.panel), rest)
+
+    def _panel(self, builder: Builder, access: Access, base: Value, n: Value, columns: int) -> None:
+        product = self.product
+        place = builder.mul(n, builder.i64(product.depth))
+        target = builder.offset(base, place, product.element)
+        if product.b_column_stride == 1:
+            self._copy(builder, access, target, n, columns)
+        else:
+            self._transpose(builder, access, target, n, columns)
+
+    def _copy(
+        self, builder: Builder, access: Access, target: Value, n: Value, columns: int
+    ) -> None:
+        product, lanes = self.product, self.lanes
+        stride, type_ = product.b_depth_stride, vector(product.b_type, lanes)
+        zero = builder.zero(vector(product.element, lanes))
+        column = None if stride is None else access.b(builder, n)
+        with builder.loop(0, product.depth) as k:
+            if column is None:
+                source = builder.offset(access.b(builder, k.index), n, product.b_type)
+            else:
+                step = builder.mul(k.index, builder.i64(stride or 0))
+                source = builder.offset(column, step, product.b_type)
+            row = builder.offset(
+                target, builder.mul(k.index, builder.i64(self.panel)), product.element
+            )
+            for first in range(0, self.panel, lanes):
+                used = min(lanes, columns - first)
+                x = zero
+                if used > 0:
+                    pointer = builder.offset(source, first, product.b_type)
+                    x = access.convert_b(builder, _load(builder, type_, pointer, used))
+                builder.store(x, builder.offset(row, first, product.element))
+
+    def _transpose(
+        self, builder: Builder, access: Access, target: Value, n: Value, columns: int
+    ) -> None:
+        """Columns of B lie along k: square blocks are turned in registers."""
+        product, lanes = self.product, self.lanes
+        if product.b_depth_stride != 1:
+            self._gather(builder, access, target, n, columns)
+            return
+        type_ = vector(product.b_type, lanes)
+        source = access.b(builder, n)
+
+        def block(k: Value, used: int) -> None:
+            for first in range(0, self.panel, lanes):
+                turned = []
+                for column in range(first, first + lanes):
+                    if column >= columns:
+                        turned.append(builder.zero(vector(product.element, lanes)))
+                        continue
+                    pointer = builder.offset(
+                        source, column * product.b_column_stride, product.b_type
+                    )
+                    pointer = builder.offset(
+                        pointer, depth_place(builder, product, k), product.b_type
+                    )
+                    x = _load(builder, type_, pointer, used)
+                    turned.append(access.convert_b(builder, x))
+                turned = transpose(builder, turned)
+                row = builder.offset(
+                    target, builder.mul(k, builder.i64(self.panel)), product.element
+                )
+                for step in range(used):
+                    place = builder.offset(row, step * self.panel + first, product.element)
+                    builder.store(turned[step], place)
+
+        whole = product.depth - product.depth % lanes
+        with builder.loop(0, whole, lanes) as k:
+            block(k.index, lanes)
+        if product.depth % lanes:
+            block(builder.i64(whole), product.depth % lanes)
+
+    def _gather(
+        self, builder: Builder, access: Access, target: Value, n: Value, columns: int
+    ) -> None:
+        """Neither columns nor k are contiguous: element by element."""
+        product = self.product
+        with builder.loop(0, product.depth) as k:
+            source = builder.offset(
+                access.b(builder, n),
+                builder.mul(k.index, builder.i64(product.b_depth_stride or 0)),
+                product.b_type,
+            )
+            row = builder.offset(
+                target, builder.mul(k.index, builder.i64(self.panel)), product.element
+            )
+            for column in range(self.panel):
+                x = builder.constant(product.element, 0)
+                if column < columns:
+                    step = column * product.b_column_stride
+                    place = builder.offset(source, step, product.b_type)
+                    x = access.convert_b(builder, builder.load(product.b_type, place))
+                builder.store(x, builder.offset(row, column, product.element))
+
+
+@dataclass(frozen=True)
+class PackRows:
+    """A into the tiles of a product, ``[depth][tile's rows]`` one after another.
+
+    Args:
+        product: Where A lies.
+        lanes: Elements of a vector.
+        rows: The tiles.
+        task_tiles: Tiles of a task.
+        offset: Bytes of scratch memory before the tiles.
+    """
+
+    product: Product
+    lanes: int
+    rows: Tiling
+    task_tiles: int
+    offset: int
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return -(-self.rows.count // self.task_tiles)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the packed operand."""
+        return self.product.rows * self.product.depth
+
+    def emit(self, builder: Builder, begin: Value, end: Value, access: Access) -> None:
+        """Write tasks begin to end."""
+        if not self.elements:
+            return
+        assert access.scratch is not None
+        base = builder.offset(access.scratch, self.offset, "i8")
+        product = self.product
+
+        def tile(m: Value, height: int) -> None:
+            place = builder.mul(m, builder.i64(product.depth))
+            target = builder.offset(base, place, product.element)
+            if product.a_row_stride == 1:
+                self._copy(builder, access, target, m, height)
+            else:
+                self._transpose(builder, access, target, m, height)
+
+        with counting(builder, begin, end) as task:
+            tiles = block_ranges(builder, task.index, self.task_tiles, self.rows.count)
+            self.rows.loop(builder, *tiles, tile)
+
+    def _copy(self, builder: Builder, access: Access, target: Value, m: Value, height: int) -> None:
+        product = self.product
+        stride, type_ = product.a_depth_stride, vector(product.a_type, self.lanes)
+        with builder.loop(0, product.depth) as k:
+            if stride is None:
+                source = builder.offset(access.a(builder, k.index), m, product.a_type)
+            else:
+                step = builder.mul(k.index, builder.i64(stride))
+                source = builder.offset(access.a(builder, m), step, product.a_type)
+            row = builder.offset(target, builder.mul(k.index, builder.i64(height)), product.element)
+            for first, used in vectors_of(height, self.lanes):
+                pointer = builder.offset(source, first, product.a_type)
+                x = access.convert_a(builder, _load(builder, type_, pointer, used))
+                _store(builder, x, builder.offset(row, first, product.element), used)
+
+    def _transpose(
+        self, builder: Builder, access: Access, target: Value, m: Value, height: int
+    ) -> None:
+        product, lanes = self.product, self.lanes
+        rows = []
+        for i in range(height):
+            if product.a_row_stride is None:
+                rows.append(access.a(builder, builder.add(m, builder.i64(i))))
+            else:
+                first_row = rows[0] if rows else access.a(builder, m)
+                rows.append(builder.offset(first_row, i * product.a_row_stride, product.a_type))
+
+        def block(k: Value, used: int) -> None:
+            for first, live in vectors_of(height, lanes):
+                turned = []
+                for i in range(first, first + live):
+                    step = builder.mul(k, builder.i64(product.a_depth_stride or 0))
+                    if product.a_depth_panel is not None:
+                        step = depth_place(builder, product, k, of_a=True)
+                    pointer = builder.offset(rows[i], step, product.a_type)
+                    type_ = vector(product.a_type, lanes)
+                    turned.append(access.convert_a(builder, _load(builder, type_, pointer, used)))
+                unused = builder.poison(vector(product.element, lanes))
+                turned = transpose(builder, turned + [unused] * (lanes - live))
+                row = builder.offset(target, builder.mul(k, builder.i64(height)), product.element)
+                for step_ in range(used):
+                    place = builder.offset(row, step_ * height + first, product.element)
+                    _store(builder, turned[step_], place, live)
+
+        whole = product.depth - product.depth % lanes
+        with builder.loop(0, whole, lanes) as k:
+            block(k.index, lanes)
+        if product.depth % lanes:
+            block(builder.i64(whole), product.depth % lanes)
+
+
+def depth_place(builder: Builder, product: Product, k: Value, *, of_a: bool = False) -> Value:
+    """How far step k of an operand with ``depth stride 1`` lies from step 0, in elements."""
+    panel = product.a_depth_panel if of_a else product.b_depth_panel
+    stride = product.a_depth_panel_stride if of_a else product.b_depth_panel_stride
+    if panel is None:
+        return k
+    turned = builder.mul(quotient(builder, k, panel), builder.i64(stride))
+    return builder.add(turned, remainder(builder, k, panel))
+
+
+def transpose(builder: Builder, rows: Sequence[Value]) -> list[Value]:
+    """Square block of as many vectors as each has lanes, turned: lane i of row j to lane j of i."""
+    lanes = lanes_of(rows[0].type)
+    current = list(rows)
+    distance = 1
+    while distance < lanes:
+        low = [i if not i & distance else i - distance + lanes for i in range(lanes)]
+        high = [i + distance if not i & distance else i + lanes for i in range(lanes)]
+        turned = list(current)
+        for i in range(lanes):
+            if not i & distance:
+                x, y = current[i], current[i | distance]
+                turned[i] = builder.shuffle(x, y, low)
+                turned[i | distance] = builder.shuffle(x, y, high)
+        current = turned
+        distance *= 2
+    return current
+
+
+def _load(builder: Builder, type_: str, pointer: Value, used: int) -> Value:
+    lanes = lanes_of(type_)
+    if used == lanes:
+        return builder.load(type_, pointer)
+    mask = builder.first_lanes(used, lanes)
+    return builder.masked_load(type_, pointer, mask, builder.zero(type_))
+
+
+def _store(builder: Builder, x: Value, pointer: Value, used: int) -> None:
+    lanes = lanes_of(x.type)
+    if used == lanes:
+        builder.store(x, pointer)
+    else:
+        builder.masked_store(x, pointer, builder.first_lanes(used, lanes))

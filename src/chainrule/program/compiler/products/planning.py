@@ -1,0 +1,273 @@
+"""Chooses the form of a product, its tiles, blocks and packing, from its shape and the target."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from chainrule.program.compiler.llvm.builder import Builder, Value, size_of
+from chainrule.program.compiler.products.dot import DotForm, emit_dot
+from chainrule.program.compiler.products.outer import OuterForm, emit_outer
+from chainrule.program.compiler.products.packing import PackColumns, PackRows
+from chainrule.program.compiler.products.product import (
+    Access,
+    Epilogue,
+    Product,
+    panel_offset,
+    unchanged,
+)
+from chainrule.program.compiler.target import Target
+
+UNROLL = 4
+TASK_FLOPS = 2_000_000  # about 20 microseconds: a hundred times the cost of drawing a task
+MOST_TASKS = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a product that must be finished, on all threads, before the next one begins.
+
+    Args:
+        name: ``pack_b``, ``pack_a`` or ``multiply``.
+        tasks: Number of pieces that may run in any order, on any thread.
+    """
+
+    name: str
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a product is computed.
+
+    Args:
+        product: The product.
+        target: The processor.
+        form: The loops of the multiplication.
+        pack_columns: How B is packed first, if it is.
+        pack_rows: How A is packed first, if it is.
+    """
+
+    product: Product
+    target: Target
+    form: OuterForm | DotForm
+    pack_columns: PackColumns | None = None
+    pack_rows: PackRows | None = None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in order; between two of them all threads must wait for each other."""
+        packs = []
+        if self.pack_columns is not None:
+            packs.append(Stage("pack_b", self.pack_columns.tasks))
+        if self.pack_rows is not None:
+            packs.append(Stage("pack_a", self.pack_rows.tasks))
+        return (*packs, Stage("multiply", self.form.tasks))
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of memory shared by all threads for packed operands; aligned to 64."""
+        packs = [x for x in (self.pack_columns, self.pack_rows) if x is not None]
+        size = size_of(self.product.element)
+        # Vectors at the end of the last tile are read whole.
+        return max((p.offset + _rounded(p.elements * size) for p in packs), default=0)
+
+    def emit(
+        self,
+        builder: Builder,
+        stage: Stage,
+        begin: Value,
+        end: Value,
+        access: Access,
+        epilogue: Epilogue | None = None,
+        *,
+        inline: bool | None = None,
+    ) -> None:
+        """Write tasks ``begin`` to ``end`` of a stage into a function.
+
+        Args:
+            builder: The function.
+            stage: One of ``stages``.
+            begin: First task.
+            end: Task after the last.
+            access: Where the operands are; the whole product's in every stage.
+            epilogue: What to do with the sums; for the last stage only, and needed there.
+            inline: Write the epilogue once for every vector of a tile, with the sums in registers
+                (right for a short one); or once for a row of vectors, in a loop (right for a long
+                one). None: by the depth.
+        """
+        if stage.name == "pack_b" and self.pack_columns is not None:
+            self.pack_columns.emit(builder, begin, end, access)
+        elif stage.name == "pack_a" and self.pack_rows is not None:
+            self.pack_rows.emit(builder, begin, end, access)
+        elif epilogue is None:
+            raise ValueError("the multiplication needs an epilogue")
+        elif isinstance(self.form, DotForm):
+            emit_dot(self.form, builder, begin, end, access, epilogue)
+        else:
+            short = self.product.depth <= 64 if inline is None else inline
+            packed = self._packed_access(builder, access)
+            emit_outer(self.form, builder, begin, end, packed, epilogue, short)
+
+    def _packed_access(self, builder: Builder, access: Access) -> Access:
+        scratch, pack = access.scratch, self.pack_columns
+        if scratch is None or (pack is None and self.pack_rows is None):
+            return access
+        packed = dataclasses.replace(access)
+        if self.pack_rows is not None:
+            packed.scratch = builder.offset(scratch, self.pack_rows.offset, "i8")
+        if pack is not None:
+            base = builder.offset(scratch, pack.offset, "i8")
+
+            def address(inner: Builder, n: Value) -> Value:
+                place = panel_offset(inner, n, pack.panel, pack.product.depth)
+                return inner.offset(base, place, pack.product.element)
+
+            packed.b = address
+            packed.convert_b = unchanged
+        return packed
+
+
+def preferred_panel(target: Target, element: str = "float") -> int:
+    """Columns of a panel of a resident weight: those of the target's register tile."""
+    return target.lanes(size_of(element)) * target.matmul_vectors
+
+
+def plan(product: Product, target: Target) -> Plan:
+    """Choose how to compute a product; by shape and target only, so that its bits are fixed."""
+    if _wants_dot(product, target):
+        return Plan(product, target, _dot_form(product, target))
+    return _outer_plan(product, target)
+
+
+def _wants_dot(product: Product, target: Target) -> bool:
+    along_a = product.a_depth_stride == 1
+    along_b = product.b_depth_stride == 1 and product.b_panel is None
+    if product.b_column_stride == 1 and product.b_depth_panel is None:
+        along_b = along_b and product.columns == 1
+    return along_a and along_b
+
+
+def _dot_form(product: Product, target: Target) -> DotForm:
+    lanes = target.lanes(size_of(product.element))
+    rows, columns = _dot_tile(product, target, lanes)
+    block = product.columns if product.columns <= 2 * lanes else lanes
+    unroll = 1
+    panels = [x for x in (product.a_depth_panel, product.b_depth_panel) if x is not None]
+    if panels:
+        unroll = max(1, min(panels) // lanes)
+    form = DotForm(product, lanes, rows, columns, unroll, max(1, block), 1, 1)
+    task_tiles, task_columns = _task_size(product, form.rows.count, form.column_count)
+    return dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
+
+
+def _dot_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
+    """The tile that takes the least time by count of multiply-adds, loads and sums."""
+    best, least = (1, 1), float("inf")
+    turns = -(-product.depth // lanes)
+    wide = max(1, min(product.columns, 2 * lanes if product.columns <= 2 * lanes else lanes))
+    for rows in range(1, min(6, max(1, product.rows)) + 1):
+        for columns in range(1, min(wide, 12) + 1):
+            if rows * columns + min(rows, columns) + 2 > target.registers:
+                continue
+            row_tiles = -(-product.rows // rows)
+            column_tiles = -(-product.columns // wide) * -(-wide // columns)
+            # Two multiply-adds and two loads a cycle; four cycles until a sum can be added to.
+            step = max(rows * columns, rows + columns, 8) / 2
+            sums = 3 * columns * rows / 2 + 12
+            time = row_tiles * column_tiles * (turns * step + sums)
+            if time < least:
+                best, least = (rows, columns), time
+    return best
+
+
+def _outer_plan(product: Product, target: Target) -> Plan:
+    size = size_of(product.element)
+    lanes = target.lanes(size)
+    rows, vectors = _outer_tile(product, target, lanes)
+    pack_b = _packs_columns(product, target)
+    after = product
+    pack_columns = None
+    offset = 0
+    if pack_b:
+        panel = vectors * lanes
+        pack_columns = PackColumns(product, lanes, panel, 1, 0)
+        per_task = max(1, pack_columns.count // MOST_TASKS, 16384 // max(1, panel * product.depth))
+        pack_columns = dataclasses.replace(pack_columns, task_panels=per_task)
+        offset = _rounded(pack_columns.elements * size)
+        after = dataclasses.replace(
+            product,
+            b_depth_stride=panel,
+            b_column_stride=1,
+            b_panel=panel,
+            b_depth_panel=None,
+            b_depth_panel_stride=0,
+            b_storage="",
+        )
+    depth_block = _depth_block(product, target, vectors * lanes * size)
+    form = OuterForm(after, lanes, rows, vectors, UNROLL, depth_block, 1, 1)
+    pack_rows = None
+    if _packs_rows(product, target):
+        per_task = max(1, form.rows.count // MOST_TASKS, 16384 // max(1, rows * product.depth))
+        pack_rows = PackRows(product, lanes, form.rows, per_task, offset)
+        form = dataclasses.replace(form, a_packed=True)
+    task_tiles, task_columns = _task_size(product, form.rows.count, form.column_tiles)
+    rows_in_cache = max(4 * rows, target.level2 // 2 // max(1, product.depth * size))
+    task_tiles = min(task_tiles, max(1, rows_in_cache // rows))
+    form = dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
+    return Plan(product, target, form, pack_columns, pack_rows)
+
+
+def _outer_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
+    """Rows and vectors of a tile; few rows or columns make it wider or taller."""
+    rows, vectors = target.matmul_rows, target.matmul_vectors
+    sums = rows * vectors
+    if product.columns <= lanes:
+        return sums, 1
+    if product.rows <= 1:
+        return 1, max(vectors, min(8, sums) // vectors * vectors)
+    if product.rows * 2 * vectors <= sums:
+        return product.rows, 2 * vectors
+    return rows, vectors
+
+
+def _packs_columns(product: Product, target: Target) -> bool:
+    """True if B is to be packed: it cannot be read in vectors, or its rows collide in the cache."""
+    if product.b_panel is not None:
+        return False
+    if product.b_column_stride != 1 or product.b_depth_panel is not None:
+        return True
+    if product.columns <= preferred_panel(target, product.element):
+        return False
+    stride = product.b_depth_stride or 0
+    size = size_of(product.element)
+    collides = stride * size % 1024 == 0
+    return product.rows >= (32 if collides else 96) and product.depth >= 32
+
+
+def _packs_rows(product: Product, target: Target) -> bool:
+    if product.a_depth_panel is not None:
+        return False
+    return product.columns >= 512 and product.rows >= 256 and product.depth >= 256
+
+
+def _depth_block(product: Product, target: Target, row_bytes: int) -> int:
+    """Steps of k whose panel of B fills half of the first-level cache; blocks of equal length."""
+    most = max(UNROLL, target.level1 * 3 // 4 // row_bytes)
+    blocks = max(1, -(-product.depth // most))
+    block = -(-product.depth // blocks)
+    return max(UNROLL, -(-block // UNROLL) * UNROLL)
+
+
+def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int, int]:
+    """Tiles of rows and tiles of columns in a task."""
+    wanted = max(1, min(MOST_TASKS, product.flops // TASK_FLOPS))
+    if column_tiles >= wanted:
+        return max(1, row_tiles), max(1, column_tiles // wanted)
+    across = max(1, column_tiles)
+    down = max(1, -(-wanted // across))
+    return max(1, -(-row_tiles // down)), 1
+
+
+def _rounded(size: int) -> int:
+    return -(-size // 64) * 64

@@ -15,6 +15,7 @@ from op_samples import (  # noqa: E402
     CASES,
     DIFFERENTIABLE,
     apply,
+    assert_close,
     gradient_function,
     main_dtype,
     outputs_of,
@@ -27,6 +28,8 @@ from chainrule.array import asarray, trace  # noqa: E402
 from chainrule.autodiff import checkpoint, custom_vjp, grad, value_and_grad, vmap  # noqa: E402
 from chainrule.graph import Graph  # noqa: E402
 from chainrule.program import compile  # noqa: E402
+from chainrule.program.compiler.passes import import_graph, verify_block  # noqa: E402
+from chainrule.program.compiler.passes.evaluate import evaluate_block  # noqa: E402
 
 
 def traced(function, arrays):
@@ -133,7 +136,41 @@ PROGRAMS = {
     ),
 }
 
+
+def names(block):
+    """The ops of a block, in order."""
+    return [i.op.name for i in block.instructions]
+
+
+def control(block):
+    """The first control instruction."""
+    return next(i for i in block.instructions if i.bodies)
+
+
+def assert_equal(found, expected, rtol=0.0):
+    """Same shapes and types; same bits (NaN's sign apart), or within ``rtol`` of the scale."""
+    for x, y in zip(found, expected, strict=True):
+        assert (x.shape, x.dtype) == (y.shape, y.dtype)
+        if rtol == 0.0:
+            np.testing.assert_array_equal(x, y)
+            if x.dtype.kind == "f":
+                known = ~np.isnan(x)
+                np.testing.assert_array_equal(np.signbit(x[known]), np.signbit(y[known]))
+        else:
+            assert_close(x, y, rtol)
+
+
+def apply_pass(run, function, *arrays, rtol=0.0):
+    """Import a function, run one pass, verify, compare values; return the block."""
+    graph, values = traced(function, arrays)
+    block = import_graph(graph)
+    run(block)
+    verify_block(block, run.__name__)
+    assert_equal(evaluate_block(block, values), graph.evaluate(values), rtol)
+    return block
+
+
 __all__ = [
-    "CASES", "DIFFERENTIABLE", "PROGRAMS", "Graph", "case_graph", "gradient_graph", "ops",
-    "traced", "training_step",
+    "CASES", "DIFFERENTIABLE", "PROGRAMS", "Graph", "apply_pass", "assert_equal", "case_graph",
+    "control", "gradient_graph", "names", "ops", "traced", "training_step",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pass_programs import PROGRAMS, traced
+from pass_programs import PROGRAMS, apply_pass, assert_equal, control, names, traced
 
 import chainrule as cr
 from chainrule.array import asarray, placeholder
@@ -21,25 +21,6 @@ from chainrule.program.compiler.passes.walking import count_instructions
 RNG = np.random.default_rng(11)
 
 
-def apply_pass(run, function, *arrays):
-    """Import, run one pass, check that it kept every bit; return the block."""
-    graph, values = traced(function, arrays)
-    block = import_graph(graph)
-    run(block)
-    verify_block(block, run.__name__)
-    for x, y in zip(graph.evaluate(values), evaluate_block(block, values), strict=True):
-        assert x.tobytes() == y.tobytes()
-    return block
-
-
-def names(block):
-    return [i.op.name for i in block.instructions]
-
-
-def control(block):
-    return next(i for i in block.instructions if i.bodies)
-
-
 X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
 
 
@@ -50,8 +31,7 @@ def test_programs_keep_every_bit_and_a_second_run_changes_nothing(run, name):
     block = import_graph(graph)
     run(block)
     verify_block(block, run.__name__)
-    for x, y in zip(graph.evaluate(values), evaluate_block(block, values), strict=True):
-        assert x.tobytes() == y.tobytes()
+    assert_equal(evaluate_block(block, values), graph.evaluate(values))
     count = count_instructions(block)
     assert not run(block)
     assert count_instructions(block) == count

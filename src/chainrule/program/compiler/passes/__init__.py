@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.program.compiler.instructions import Block
+from chainrule.program.compiler.passes.algebra import algebra
+from chainrule.program.compiler.passes.canonical import canonical
 from chainrule.program.compiler.passes.common_subexpressions import common_subexpressions
+from chainrule.program.compiler.passes.contractions import contractions
 from chainrule.program.compiler.passes.dead_code import dead_code
+from chainrule.program.compiler.passes.fold_constants import fold_constants
 from chainrule.program.compiler.passes.import_graph import import_graph
+from chainrule.program.compiler.passes.narrowing import narrowing
 from chainrule.program.compiler.passes.verifier import verify as verify_block
 
 __all__ = ["MAX_ROUNDS", "PASSES", "Pass", "import_graph", "run_passes", "verify_block"]
@@ -29,10 +34,15 @@ class Pass(NamedTuple):
 
 
 PASSES: list[Pass] = [
+    Pass("canonical", "one way to say each thing", canonical),
+    Pass("fold_constants", "what depends on constants alone is computed now", fold_constants),
     Pass("common_subexpressions", "equal instructions are computed once", common_subexpressions),
+    Pass("algebra", "elementwise work is done with less", algebra),
+    Pass("narrowing", "work is done before copies and behind selection", narrowing),
+    Pass("contractions", "products read transposed and copied operands as they are", contractions),
     Pass("dead_code", "what no output depends on is not computed", dead_code),
 ]
-MAX_ROUNDS = 5
+MAX_ROUNDS = 6
 
 
 def run_passes(
@@ -40,7 +50,7 @@ def run_passes(
     observer: Callable[[Pass, Block], None] | None = None,
     verify: bool = False,
 ) -> Block:
-    """Run all passes over and over until none changes anything, at most ``MAX_ROUNDS`` times.
+    """Run all passes in turn until none changes anything, each at most ``MAX_ROUNDS`` times.
 
     Args:
         block: What ``import_graph`` made; changed in place.
@@ -55,16 +65,15 @@ def run_passes(
     """
     if verify:
         verify_block(block)
+    idle = 0  # passes in a row that found nothing to do
     for _ in range(MAX_ROUNDS):
-        changed = False
         for each in PASSES:
-            if not each.run(block):
-                continue
-            changed = True
-            if verify:
+            changed = each.run(block)
+            idle = 0 if changed else idle + 1
+            if idle == len(PASSES):
+                return block
+            if changed and verify:
                 verify_block(block, each.name)
-            if observer is not None:
+            if changed and observer is not None:
                 observer(each, block)
-        if not changed:
-            break
     return block

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
 from chainrule.program.compiler.products.product import (
@@ -16,9 +17,8 @@ from chainrule.program.compiler.products.product import (
     Epilogue,
     Product,
     minimum,
-    quotient,
-    remainder,
 )
+from chainrule.program.compiler.products.readers import LineReader
 from chainrule.program.compiler.products.tiling import (
     Tiling,
     block_ranges,
@@ -167,31 +167,28 @@ class _Writer:
     def _sums(self, m: Value, height: int, n: Value, width: int) -> list[list[Value]]:
         """For each row of a tile, its sums in as few vectors as they need."""
         form, builder, product = self.form, self.builder, self.form.product
-        rows = _reader(form, builder, self.access, m, height, of_a=True)
-        columns = _reader(form, builder, self.access, n, width, of_a=False)
+        rows = LineReader(builder, product, self.access, m, height, form.lanes, of_a=True)
+        columns = LineReader(builder, product, self.access, n, width, form.lanes, of_a=False)
         step = form.unroll * form.lanes
 
-        def steps(k: Value, count: int, sums: list[Value]) -> list[Value]:
-            read_a, read_b = rows(k), columns(k)
+        def steps(state: list[Value], count: int) -> list[Value]:
+            at_a, at_b, sums = state[:1], state[1:2], state[2:]
             for first, lanes in vectors_of(count, form.lanes):
-                a = [read_a(i, first, lanes) for i in range(height)]
-                fresh = [sums[0]] * len(sums)
-                for j in range(width):
-                    b = read_b(j, first, lanes)
-                    for i in range(height):
-                        at = i * width + j
-                        fresh[at] = builder.fma(a[i], b, sums[at])
-                sums = fresh
-            return sums
+                sums = self._step(
+                    [partial(rows.read, at_a, i, first, lanes) for i in range(height)],
+                    [partial(columns.read, at_b, j, first, lanes) for j in range(width)],
+                    sums,
+                )
+            return [*rows.advanced(at_a, step), *columns.advanced(at_b, step), *sums]
 
-        sums = [builder.zero(self.type)] * (height * width)
+        zeros = [builder.zero(self.type)] * (height * width)
+        state = [*rows.start(), *columns.start(), *zeros]
         turns, rest = divmod(product.depth, step)
         if turns:
-            with builder.loop(0, turns * step, step, sums) as loop:
-                loop.carry(*steps(loop.index, step, loop.carried))
-            sums = loop.results
-        if rest:
-            sums = steps(builder.i64(turns * step), rest, sums)
+            with builder.loop(0, turns, 1, state) as loop:
+                loop.carry(*steps(loop.carried, step))
+            state = loop.results
+        sums = steps(state, rest)[2:] if rest else state[2:]
         return [
             [
                 add_lanes(builder, sums[i * width + first : i * width + first + lanes])
@@ -200,45 +197,28 @@ class _Writer:
             for i in range(height)
         ]
 
-
-def _reader(
-    form: DotForm, builder: Builder, access: Access, start: Value, count: int, *, of_a: bool
-) -> Callable[[Value], Callable[[int, int, int], Value]]:
-    """A function of k that gives a function of (row or column, step, lanes): a vector along k."""
-    product = form.product
-    if of_a:
-        address, stride, type_ = access.a, product.a_row_stride, product.a_type
-        panel, panel_stride = product.a_depth_panel, product.a_depth_panel_stride
-        convert = access.convert_a
-    else:
-        address, stride, type_ = access.b, product.b_column_stride, product.b_type
-        panel, panel_stride = product.b_depth_panel, product.b_depth_panel_stride
-        convert = access.convert_b
-    if stride is None:
-        bases = [address(builder, builder.add(start, builder.i64(i))) for i in range(count)]
-    else:
-        first = address(builder, start)
-        bases = [builder.offset(first, i * stride, type_) for i in range(count)]
-    whole = vector(type_, form.lanes)
-
-    def at(k: Value) -> Callable[[int, int, int], Value]:
-        place = k
-        if panel is not None:
-            turned = builder.mul(quotient(builder, k, panel), builder.i64(panel_stride))
-            place = builder.add(turned, remainder(builder, k, panel))
-        pointers = [builder.offset(base, place, type_) for base in bases]
-
-        def read(i: int, step: int, lanes: int) -> Value:
-            pointer = builder.offset(pointers[i], step, type_)
-            if lanes == form.lanes:
-                return convert(builder, builder.load(whole, pointer))
-            mask = builder.first_lanes(lanes, form.lanes)
-            x = builder.masked_load(whole, pointer, mask, builder.zero(whole))
-            return convert(builder, x)
-
-        return read
-
-    return at
+    def _step(
+        self,
+        rows: list[Callable[[], Value]],
+        columns: list[Callable[[], Value]],
+        sums: list[Value],
+    ) -> list[Value]:
+        """One multiply-add for every sum; the shorter side stays in registers meanwhile."""
+        builder, width = self.builder, len(columns)
+        fresh = list(sums)
+        if len(rows) <= width:
+            a = [read() for read in rows]
+            for j, read in enumerate(columns):
+                b = read()
+                for i in range(len(rows)):
+                    fresh[i * width + j] = builder.fma(a[i], b, sums[i * width + j])
+        else:
+            b_all = [read() for read in columns]
+            for i, read in enumerate(rows):
+                x = read()
+                for j in range(width):
+                    fresh[i * width + j] = builder.fma(x, b_all[j], sums[i * width + j])
+        return fresh
 
 
 def add_lanes(builder: Builder, vectors: Sequence[Value]) -> Value:

@@ -8,7 +8,6 @@ on the stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from chainrule.program.compiler.llvm.builder import Builder, Value, vector
@@ -20,10 +19,12 @@ from chainrule.program.compiler.products.product import (
     quotient,
     remainder,
 )
+from chainrule.program.compiler.products.readers import ColumnReader, RowReader
 from chainrule.program.compiler.products.tiling import (
     Tiling,
     block_ranges,
     counting,
+    known_range,
     split_task,
     vectors_of,
 )
@@ -260,11 +261,21 @@ class _Writer:
     ) -> list[Value]:
         """The sums over k from start to stop, added to ``sums``, which are in the order of rows."""
         form, builder = self.form, self.builder
-        rows = _RowReader(form, builder, self.access, m, height)
-        vectors = _ColumnReader(form, builder, self.access, n, columns)
+        product, unroll = form.product, form.unroll
+        packed = None
+        if form.a_packed and self.access.scratch is not None:
+            place = builder.mul(m, builder.i64(product.depth))
+            packed = builder.offset(self.access.scratch, place, product.element)
+        rows = RowReader(builder, product, self.access, m, height, packed)
+        vectors = ColumnReader(builder, product, self.access, n, columns, form.lanes)
+        cursors = [*rows.start(start), *vectors.start(start)]
+        of_rows = len(rows.start(start))
+        lead = len(cursors)
 
-        def steps(k: Value, count: int, carried: list[Value]) -> list[Value]:
-            read_a, read_b = rows.at(k), vectors.at(k)
+        def steps(state: list[Value], count: int) -> list[Value]:
+            at_a, at_b = state[:of_rows], state[of_rows:lead]
+            read_a, read_b = rows.at(at_a), vectors.at(at_b)
+            carried = state[lead:]
             for u in range(count):
                 b = [read_b(j, u) for j in range(vectors.count)]
                 fresh: list[Value] = []
@@ -273,160 +284,34 @@ class _Writer:
                     for j in range(vectors.count):
                         fresh.append(builder.fma(a, b[j], carried[len(fresh)]))
                 carried = fresh
-            return carried
+            return [*rows.advanced(at_a, count), *vectors.advanced(at_b, count), *carried]
 
-        if start.name.isdigit() and stop.name.isdigit():
-            return self._static_steps(steps, m, height, n, int(stop.name), sums)
+        state = [*cursors, *sums]
+        known = known_range(start, stop)
+        if known is not None:
+            turns, rest = divmod(len(known), unroll)
+            if turns:
+                with builder.loop(0, turns, 1, state) as loop:
+                    self._prefetch(m, height, n, loop.index, turns)
+                    loop.carry(*steps(loop.carried, unroll))
+                state = loop.results
+            state = steps(state, rest) if rest else state
+            return state[lead:]
         length = builder.sub(stop, start)
-        whole = builder.sub(length, remainder(builder, length, form.unroll))
-        middle = builder.add(start, whole)
-        with builder.loop(start, middle, form.unroll, sums) as loop:
-            loop.carry(*steps(loop.index, form.unroll, loop.carried))
-        sums = loop.results
-        if form.product.depth % form.unroll:
-            with builder.loop(middle, stop, 1, sums) as tail:
-                tail.carry(*steps(tail.index, 1, tail.carried))
-            sums = tail.results
-        return sums
+        rest_value = remainder(builder, length, unroll)
+        with builder.loop(start, builder.sub(stop, rest_value), unroll, state) as loop:
+            loop.carry(*steps(loop.carried, unroll))
+        state = loop.results
+        if product.depth % unroll:
+            with builder.loop(builder.i64(0), rest_value, 1, state) as tail:
+                tail.carry(*steps(tail.carried, 1))
+            state = tail.results
+        return state[lead:]
 
-    def _static_steps(
-        self,
-        steps: Callable[[Value, int, list[Value]], list[Value]],
-        m: Value,
-        height: int,
-        n: Value,
-        depth: int,
-        sums: list[Value],
-    ) -> list[Value]:
-        form, builder = self.form, self.builder
-        turns, rest = divmod(depth, form.unroll)
-        if turns:
-            with builder.loop(0, turns * form.unroll, form.unroll, sums) as loop:
-                if self.access.prefetch is not None:
-                    # Spread over the turns: the rows of the tile that follows, each at least once.
-                    ahead = quotient(
-                        builder, builder.mul(loop.index, builder.i64(height)), turns * form.unroll
-                    )
-                    row = builder.add(builder.add(m, builder.i64(height)), ahead)
-                    self.access.prefetch(builder, row, n)
-                loop.carry(*steps(loop.index, form.unroll, loop.carried))
-            sums = loop.results
-        return steps(builder.i64(turns * form.unroll), rest, sums) if rest else sums
-
-
-class _RowReader:
-    """Reads single elements of A for the rows of one tile."""
-
-    def __init__(
-        self, form: OuterForm, builder: Builder, access: Access, m: Value, height: int
-    ) -> None:
-        self.form, self.builder, self.access, self.m = form, builder, access, m
-        product = form.product
-        self.type = product.element if form.a_packed else product.a_type
-        self.bases: list[Value] = []
-        self.row_stride: int | None = product.a_row_stride
-        self.depth_stride: int | None = product.a_depth_stride
-        if form.a_packed:
-            assert access.scratch is not None
-            place = builder.mul(m, builder.i64(product.depth))
-            self.bases = [builder.offset(access.scratch, place, product.element)]
-            self.row_stride, self.depth_stride = 1, height
-        elif self.row_stride is None:
-            self.bases = [access.a(builder, builder.add(m, builder.i64(i))) for i in range(height)]
-        elif self.depth_stride is not None:
-            self.bases = [access.a(builder, m)]
-
-    def at(self, k: Value) -> Callable[[int, int], Value]:
-        """A function of (row, step): A[m + row, k + step]."""
-        builder, product = self.builder, self.form.product
-        if self.depth_stride is None:
-            return self._by_column(k)
-        if product.a_depth_panel is not None and not self.form.a_packed:
-            inside = remainder(builder, k, product.a_depth_panel)
-            panel = quotient(builder, k, product.a_depth_panel)
-            place = builder.add(
-                builder.mul(panel, builder.i64(product.a_depth_panel_stride)), inside
-            )
-        else:
-            place = builder.mul(k, builder.i64(self.depth_stride))
-        pointers = [builder.offset(base, place, self.type) for base in self.bases]
-
-        def read(i: int, u: int) -> Value:
-            pointer = pointers[i] if self.row_stride is None else pointers[0]
-            step = u * (self.depth_stride or 0) + i * (self.row_stride or 0)
-            return self._load(builder.offset(pointer, step, self.type))
-
-        return read
-
-    def _by_column(self, k: Value) -> Callable[[int, int], Value]:
-        builder, row_stride = self.builder, self.row_stride or 0
-        pointers: dict[int, Value] = {}
-
-        def read(i: int, u: int) -> Value:
-            if u not in pointers:
-                column = self.access.a(builder, builder.add(k, builder.i64(u)))
-                place = builder.mul(self.m, builder.i64(row_stride))
-                pointers[u] = builder.offset(column, place, self.type)
-            return self._load(builder.offset(pointers[u], i * row_stride, self.type))
-
-        return read
-
-    def _load(self, pointer: Value) -> Value:
-        x = self.builder.load(self.type, pointer)
-        return x if self.form.a_packed else self.access.convert_a(self.builder, x)
-
-
-class _ColumnReader:
-    """Reads vectors of B for the columns of one tile."""
-
-    def __init__(
-        self, form: OuterForm, builder: Builder, access: Access, n: Value, columns: int
-    ) -> None:
-        self.form, self.builder, self.access, self.n = form, builder, access, n
-        self.parts = list(vectors_of(columns, form.lanes))
-        self.count = len(self.parts)
-        product = form.product
-        self.bases: dict[int, Value] = {}
-        if product.b_depth_stride is not None:
-            # One address a panel; columns beyond it lie elsewhere.
-            for first, _ in self.parts:
-                group = self._group(first)
-                if group not in self.bases:
-                    column = builder.add(n, builder.i64(group))
-                    self.bases[group] = access.b(builder, column)
-
-    def _group(self, first: int) -> int:
-        panel = self.form.product.b_panel
-        return 0 if panel is None else first - first % panel
-
-    def at(self, k: Value) -> Callable[[int, int], Value]:
-        """A function of (vector, step): the vector of B[k + step]."""
-        builder, product = self.builder, self.form.product
-        stride = product.b_depth_stride
-        pointers: dict[tuple[int, int], Value] = {}
-        if stride is not None:
-            place = builder.mul(k, builder.i64(stride))
-            for group, base in self.bases.items():
-                pointers[group, 0] = builder.offset(base, place, product.b_type)
-
-        def read(j: int, u: int) -> Value:
-            first, lanes = self.parts[j]
-            group = self._group(first)
-            if stride is None and (group, u) not in pointers:
-                row = self.access.b(builder, builder.add(k, builder.i64(u)))
-                pointers[group, u] = builder.offset(row, self.n, product.b_type)
-            origin = pointers[group, u if stride is None else 0]
-            step = first - group + (0 if stride is None else u * stride)
-            return self._load(builder.offset(origin, step, product.b_type), lanes)
-
-        return read
-
-    def _load(self, pointer: Value, lanes: int) -> Value:
-        builder, product = self.builder, self.form.product
-        type_ = vector(product.b_type, self.form.lanes)
-        if lanes == self.form.lanes or product.b_panel is not None:
-            x = builder.load(type_, pointer)
-        else:
-            mask = builder.first_lanes(lanes, self.form.lanes)
-            x = builder.masked_load(type_, pointer, mask, builder.zero(type_))
-        return self.access.convert_b(builder, x)
+    def _prefetch(self, m: Value, height: int, n: Value, turn: Value, turns: int) -> None:
+        """Spread over the turns: the rows of the tile that follows, each at least once."""
+        builder = self.builder
+        if self.access.prefetch is not None:
+            ahead = quotient(builder, builder.mul(turn, builder.i64(height)), turns)
+            row = builder.add(builder.add(m, builder.i64(height)), ahead)
+            self.access.prefetch(builder, row, n)

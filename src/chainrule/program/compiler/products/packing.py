@@ -13,9 +13,8 @@ from chainrule.program.compiler.products.product import (
     Access,
     Product,
     minimum,
-    quotient,
-    remainder,
 )
+from chainrule.program.compiler.products.readers import depth_place
 from chainrule.program.compiler.products.tiling import Tiling, block_ranges, counting, vectors_of
 
 
@@ -129,6 +128,7 @@ class PackColumns:
         source = access.b(builder, n)
 
         def block(k: Value, used: int) -> None:
+            place = depth_place(builder, k, 1, product.b_depth_panel, product.b_depth_panel_stride)
             for first in range(0, self.panel, lanes):
                 turned = []
                 for column in range(first, first + lanes):
@@ -138,9 +138,7 @@ class PackColumns:
                     pointer = builder.offset(
                         source, column * product.b_column_stride, product.b_type
                     )
-                    pointer = builder.offset(
-                        pointer, depth_place(builder, product, k), product.b_type
-                    )
+                    pointer = builder.offset(pointer, place, product.b_type)
                     x = _load(builder, type_, pointer, used)
                     turned.append(access.convert_b(builder, x))
                 turned = transpose(builder, turned)
@@ -148,8 +146,8 @@ class PackColumns:
                     target, builder.mul(k, builder.i64(self.panel)), product.element
                 )
                 for step in range(used):
-                    place = builder.offset(row, step * self.panel + first, product.element)
-                    builder.store(turned[step], place)
+                    slot = builder.offset(row, step * self.panel + first, product.element)
+                    builder.store(turned[step], slot)
 
         whole = product.depth - product.depth % lanes
         with builder.loop(0, whole, lanes) as k:
@@ -259,9 +257,13 @@ class PackRows:
             for first, live in vectors_of(height, lanes):
                 turned = []
                 for i in range(first, first + live):
-                    step = builder.mul(k, builder.i64(product.a_depth_stride or 0))
-                    if product.a_depth_panel is not None:
-                        step = depth_place(builder, product, k, of_a=True)
+                    step = depth_place(
+                        builder,
+                        k,
+                        product.a_depth_stride or 0,
+                        product.a_depth_panel,
+                        product.a_depth_panel_stride,
+                    )
                     pointer = builder.offset(rows[i], step, product.a_type)
                     type_ = vector(product.a_type, lanes)
                     turned.append(access.convert_a(builder, _load(builder, type_, pointer, used)))
@@ -277,16 +279,6 @@ class PackRows:
             block(k.index, lanes)
         if product.depth % lanes:
             block(builder.i64(whole), product.depth % lanes)
-
-
-def depth_place(builder: Builder, product: Product, k: Value, *, of_a: bool = False) -> Value:
-    """How far step k of an operand with ``depth stride 1`` lies from step 0, in elements."""
-    panel = product.a_depth_panel if of_a else product.b_depth_panel
-    stride = product.a_depth_panel_stride if of_a else product.b_depth_panel_stride
-    if panel is None:
-        return k
-    turned = builder.mul(quotient(builder, k, panel), builder.i64(stride))
-    return builder.add(turned, remainder(builder, k, panel))
 
 
 def transpose(builder: Builder, rows: Sequence[Value]) -> list[Value]:

@@ -155,7 +155,7 @@ def _dot_form(product: Product, target: Target) -> DotForm:
     unroll = 1
     panels = [x for x in (product.a_depth_panel, product.b_depth_panel) if x is not None]
     if panels:
-        unroll = max(1, min(panels) // lanes)
+        unroll = max(1, max(panels) // lanes)
     form = DotForm(product, lanes, rows, columns, unroll, max(1, block), 1, 1)
     task_tiles, task_columns = _task_size(product, form.rows.count, form.column_count)
     return dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
@@ -168,7 +168,7 @@ def _dot_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
     wide = max(1, min(product.columns, 2 * lanes if product.columns <= 2 * lanes else lanes))
     for rows in range(1, min(6, max(1, product.rows)) + 1):
         for columns in range(1, min(wide, 12) + 1):
-            if rows * columns + min(rows, columns) + 2 > target.registers:
+            if rows * columns + min(rows, columns) + 1 > target.registers:
                 continue
             row_tiles = -(-product.rows // rows)
             column_tiles = -(-product.columns // wide) * -(-wide // columns)

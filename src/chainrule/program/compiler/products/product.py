@@ -32,7 +32,8 @@ class Product:
             (k // P) * a_depth_panel_stride``; ``a_depth_stride`` is 1. None: it does not.
         a_depth_panel_stride: From one panel of k to the next.
         b_depth_panel: The same for B, whose ``b_depth_stride`` is then 1: a resident weight in
-            panels read the other way around, as its input gradient does.
+            panels read the other way around, as its input gradient does. If both have panels of
+            k, of the same P.
         b_depth_panel_stride: From one panel of k to the next.
         a_storage: LLVM type of A in memory; empty: ``element``.
         b_storage: LLVM type of B in memory; empty: ``element``.

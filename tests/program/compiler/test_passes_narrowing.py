@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from pass_programs import apply_pass, names
+from pass_programs import apply_pass, names, traced
 
 import chainrule as cr
+from chainrule.errors import IndexRangeError
 from chainrule.ops import dtypes
 from chainrule.ops.record import bind
+from chainrule.program.compiler.passes import import_graph
 from chainrule.program.compiler.passes.dead_code import dead_code
+from chainrule.program.compiler.passes.evaluate import evaluate_block
 from chainrule.program.compiler.passes.narrowing import narrowing
 
 RNG = np.random.default_rng(6)
@@ -62,6 +65,45 @@ def test_parts_of_elementwise_results_are_computed_alone():
     assert {shape for _, shape in shapes(block)} == {(2, 2)}
     both = narrowed(lambda x: [y := cr.exp(x), y[1:]], X)
     assert names(both) == ["exp", "slice"]
+
+
+def picked(rows, labels):
+    """The entry of each row at its label, as losses read it."""
+    lead = (*labels.shape, 1)
+    columns = [bind("iota", shape=lead, axis=a, dtype=dtypes.int64) for a in range(labels.ndim)]
+    return bind("gather", rows, cr.concat([*columns, labels.reshape(lead)], axis=-1))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4)])
+def test_gathered_entries_are_computed_alone(shape):
+    x, labels = RNG.normal(size=shape), RNG.integers(0, 4, shape[:-1])
+
+    def function(x, labels):
+        rows = cr.exp(x)
+        return [rows, picked(cr.log(rows / cr.sum(rows, axis=-1, keepdims=True)), labels)]
+
+    block = narrowed(function, x, labels)
+    assert names(block)[-4:] == ["gather", "reshape", "divide", "log"]
+    assert block.outputs[1].shape == shape[:-1]
+
+
+def test_rows_that_are_read_often_are_computed_as_a_whole():
+    table, places = RNG.normal(size=(3, 4)), np.array([[0], [2], [2], [1]])
+    block = narrowed(lambda t, i: bind("gather", t * 2.0, i), table, places)
+    assert names(block) == ["broadcast_to", "multiply", "gather"]
+    block = narrowed(lambda t, i: bind("gather", t * 2.0, i[:1]), table, places)
+    assert names(block) == ["slice", "gather", "broadcast_to", "multiply"]
+
+
+def test_a_gather_stays_to_check_its_indices():
+    column = RNG.normal(size=(3, 1))
+    block = narrowed(lambda c, i: picked(spread(c) * spread(c), i), column, np.array([0, 1, 3]))
+    assert "gather" in names(block)
+    graph, values = traced(lambda x, i: picked(x * 2.0, i), [X, np.array([0, 1, 2])])
+    block = import_graph(graph)
+    assert narrowing(block)
+    with pytest.raises(IndexRangeError):
+        evaluate_block(block, [values[0], np.array([0, 1, 4])])
 
 
 def test_parts_of_copies_are_copies_of_parts():

@@ -5,7 +5,8 @@ the shape of every parameter; what depends on scalars alone is computed once, as
 is summed is not copied first.
 
 - f(copies of x, copies of y) → copies of f(x, y), for every elementwise f. Exact.
-- A part of an elementwise result that nobody else reads is computed alone. Exact.
+- A part of an elementwise result that nobody else reads is computed alone, be it a slice or
+  gathered. Exact; one gather of the places stays, which reports those that are out of range.
 - Parts of copies → copies of parts. Exact.
 - Maximum or minimum over copies → over the originals. Exact.
 - A sum over n copies → n times the sum of the originals: in exact arithmetic equal, and closer to
@@ -89,6 +90,45 @@ def _slice_of_copies(walk: Rewriter, instruction: Instruction, source: Tensor) -
     return walk.emit("broadcast_to", part, shape=shape)
 
 
+def _gather(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    x, indices = instruction.operands
+    producer = x.producer
+    if (
+        producer is None
+        or producer.op.name not in _ELEMENTWISE
+        or instruction.result.size >= x.size
+        or walk.uses(x) != 1
+        or all(copied(y) is not None for y in producer.operands)  # no gather would stay
+    ):
+        return None
+    parts = [_gathered(walk, y, indices, instruction.result) for y in producer.operands]
+    return walk.emit(producer.op.name, *parts, **producer.attributes)
+
+
+def _gathered(walk: Rewriter, x: Tensor, indices: Tensor, like: Tensor) -> Tensor:
+    """``gather(x, indices)``; of copies, what does not depend on the place is read directly."""
+    source = copied(x)
+    if source is not None and source.shape == ():
+        return walk.emit("broadcast_to", source, shape=like.shape)
+    by_row = source is not None and source.shape == (*x.shape[:-1], 1)
+    if source is not None and by_row and _is_one_a_row(x, indices):
+        return walk.emit("reshape", source, shape=like.shape)
+    return walk.emit("gather", x, indices)
+
+
+def _is_one_a_row(x: Tensor, indices: Tensor) -> bool:
+    """The indices name one place in each row of ``x``: counters of the rows, then a label."""
+    joined = made_by(indices, "concatenate")
+    rank = len(indices.shape)
+    if joined is None or joined.attributes["axis"] != rank - 1 or len(joined.operands) != rank:
+        return False
+    for axis, column in enumerate(joined.operands[:-1]):
+        counter = made_by(column, "iota")
+        if counter is None or column.shape[-1] != 1 or counter.attributes["axis"] != axis:
+            return False
+    return len(x.shape) == rank and x.shape[:-1] == indices.shape[:-1]
+
+
 def _reduce(walk: Rewriter, instruction: Instruction) -> Tensor | None:
     x, axes = instruction.operands[0], instruction.attributes["axes"]
     source = copied(x)
@@ -145,5 +185,6 @@ _ELEMENTWISE = frozenset(elementwise_names().split())
 _RULES = table(
     (elementwise_names(), _before_copies),
     ("slice", _slice),
+    ("gather", _gather),
     ("sum max min", _reduce),
 )

@@ -116,12 +116,16 @@ def layouts(rows: int, columns: int, depth: int, element: str, target: Target):
     def depth_panels(x):
         return pack_panels(np.ascontiguousarray(x.T), p)
 
+    def depth_panels_of_a(x):
+        return pack_panels(x, p)
+
     depth_b = {
         "b_depth_stride": 1,
         "b_column_stride": p,
         "b_depth_panel": p,
         "b_depth_panel_stride": columns * p,
     }
+    depth_a = {"a_row_stride": p, "a_depth_panel": p, "a_depth_panel_stride": rows * p}
     return {
         "plain": (plain, same, same),
         "panels": (replace(plain, **panel_b), same, panels),
@@ -129,6 +133,8 @@ def layouts(rows: int, columns: int, depth: int, element: str, target: Target):
         "turned a, panels": (replace(plain, **turned_a, **panel_b), turn, panels),
         "turned b": (replace(plain, **turned_b), same, turn),
         "both turned": (replace(plain, **turned_a, **turned_b), turn, turn),
+        "a in panels": (replace(plain, **depth_a, **panel_b), depth_panels_of_a, panels),
+        "both in panels": (replace(plain, **depth_a, **depth_b), depth_panels_of_a, depth_panels),
         "weight read backwards": (replace(plain, **depth_b), same, depth_panels),
     }
 

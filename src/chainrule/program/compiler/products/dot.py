@@ -17,6 +17,7 @@ from chainrule.program.compiler.products.product import (
     Epilogue,
     Product,
     minimum,
+    quotient,
 )
 from chainrule.program.compiler.products.readers import LineReader
 from chainrule.program.compiler.products.tiling import (
@@ -42,6 +43,8 @@ class DotForm:
             of the lanes, or all.
         task_tiles: Tiles of rows in a task.
         task_columns: Blocks of columns in a task.
+        depth_block: Steps of k in a block, a multiple of a turn's: as many as keep a block of
+            columns in the first-level cache.
     """
 
     product: Product
@@ -52,6 +55,7 @@ class DotForm:
     block_columns: int
     task_tiles: int
     task_columns: int
+    depth_block: int
 
     @property
     def rows(self) -> Tiling:
@@ -78,6 +82,11 @@ class DotForm:
         """Number of tasks."""
         return self.row_blocks * self.column_blocks
 
+    @property
+    def depth_blocks(self) -> int:
+        """Number of blocks of k."""
+        return max(1, -(-self.product.depth // self.depth_block))
+
 
 def emit_dot(
     form: DotForm, builder: Builder, begin: Value, end: Value, access: Access, epilogue: Epilogue
@@ -95,8 +104,9 @@ class _Writer:
         self.epilogue = epilogue
         self.type = vector(form.product.element, form.lanes)
         # Whole vectors are stored, so a row ends with room for the lanes that nobody reads.
-        self.stride = form.block_columns + form.lanes
-        self.buffer = builder.stack(form.product.element, form.rows.size * self.stride)
+        self.stride = -(-form.block_columns // form.lanes) * form.lanes + form.lanes
+        rows = form.rows.size * (form.task_tiles if form.depth_blocks > 1 else 1)
+        self.buffer = builder.stack(form.product.element, rows * self.stride)
 
     def tasks(self, begin: Value, end: Value) -> None:
         form, builder = self.form, self.builder
@@ -125,47 +135,103 @@ class _Writer:
     def _block(self, n: Value, columns: int, tiles: tuple[Value, Value]) -> None:
         form, builder = self.form, self.builder
         tiling = Tiling(columns, form.tile_columns)
-        if tiling.count == 1:
-            form.rows.loop(builder, *tiles, lambda m, h: self._direct(m, h, n, columns))
-            return
+        zero, all_of_k = builder.i64(0), (builder.i64(0), builder.i64(form.product.depth))
+
+        def across(body: Callable[[Value, int], None]) -> None:
+            tiling.loop(builder, zero, builder.i64(tiling.count), body)
 
         def tile(m: Value, height: int) -> None:
-            tiling.loop(
-                builder,
-                builder.i64(0),
-                builder.i64(tiling.count),
-                lambda c, width: self._buffered(m, height, n, c, width),
-            )
-            with builder.loop(0, height) as row:
-                for first, lanes in vectors_of(columns, form.lanes):
-                    x = builder.load(self.type, self._slot(row.index, builder.i64(first)))
-                    column = builder.add(n, builder.i64(first))
-                    self.epilogue(builder, builder.add(m, row.index), column, x, lanes)
+            across(lambda c, w: self._store(m, height, n, c, w, all_of_k, zero))
+            self._rows_epilogue(m, builder.i64(height), n, columns)
 
-        form.rows.loop(builder, *tiles, tile)
+        if form.depth_blocks > 1:
+            self._blocks_of_k(n, columns, tiles, across)
+        elif tiling.count == 1:
+            form.rows.loop(builder, *tiles, lambda m, h: self._direct(m, h, n, columns, all_of_k))
+        else:
+            form.rows.loop(builder, *tiles, tile)
+
+    def _blocks_of_k(
+        self,
+        n: Value,
+        columns: int,
+        tiles: tuple[Value, Value],
+        across: Callable[[Callable[[Value, int], None]], None],
+    ) -> None:
+        """All of the task's rows over one block of k after another; the sums wait in the buffer."""
+        form, builder = self.form, self.builder
+        first = form.rows.start_value(builder, tiles[0])
+        height = builder.sub(form.rows.start_value(builder, tiles[1]), first)
+        with counting(builder, builder.i64(0), height) as row:
+            for place in range(0, self.stride, form.lanes):
+                slot = self._slot(row.index, builder.i64(place))
+                builder.store(builder.zero(self.type), slot)
+        with builder.loop(0, form.depth_blocks) as block:
+            start = builder.mul(block.index, builder.i64(form.depth_block))
+            stop = minimum(
+                builder, builder.add(start, builder.i64(form.depth_block)), form.product.depth
+            )
+
+            def tile(m: Value, size: int) -> None:
+                row = builder.sub(m, first)
+                across(lambda c, w: self._store(m, size, n, c, w, (start, stop), row, add=True))
+
+            form.rows.loop(builder, *tiles, tile)
+        self._rows_epilogue(first, height, n, columns)
+
+    def _rows_epilogue(self, m: Value, height: Value, n: Value, columns: int) -> None:
+        builder = self.builder
+        with counting(builder, builder.i64(0), height) as row:
+            for first, lanes in vectors_of(columns, self.form.lanes):
+                x = builder.load(self.type, self._slot(row.index, builder.i64(first)))
+                column = builder.add(n, builder.i64(first))
+                self.epilogue(builder, builder.add(m, row.index), column, x, lanes)
 
     def _slot(self, row: Value, column: Value) -> Value:
         builder = self.builder
         place = builder.add(builder.mul(row, builder.i64(self.stride)), column)
         return builder.offset(self.buffer, place, self.form.product.element)
 
-    def _direct(self, m: Value, height: int, n: Value, columns: int) -> None:
+    def _direct(
+        self, m: Value, height: int, n: Value, columns: int, bounds: tuple[Value, Value]
+    ) -> None:
         builder = self.builder
-        for i, sums in enumerate(self._sums(m, height, n, columns)):
+        for i, sums in enumerate(self._sums(m, height, n, columns, *bounds)):
             for j, (first, lanes) in enumerate(vectors_of(columns, self.form.lanes)):
                 row = builder.add(m, builder.i64(i))
                 self.epilogue(builder, row, builder.add(n, builder.i64(first)), sums[j], lanes)
 
-    def _buffered(self, m: Value, height: int, n: Value, column: Value, width: int) -> None:
-        builder = self.builder
-        totals = self._sums(m, height, builder.add(n, column), width)
+    def _store(
+        self,
+        m: Value,
+        height: int,
+        n: Value,
+        column: Value,
+        width: int,
+        bounds: tuple[Value, Value],
+        row: Value,
+        *,
+        add: bool = False,
+    ) -> None:
+        """Put a tile's sums into the buffer, or add them to what is there."""
+        builder, lanes = self.builder, self.form.lanes
+        totals = self._sums(m, height, builder.add(n, column), width, *bounds)
         for i, sums in enumerate(totals):
-            for j, x in enumerate(sums):
-                place = builder.add(column, builder.i64(j * self.form.lanes))
-                builder.store(x, self._slot(builder.i64(i), place))
+            for j, (first, used) in enumerate(vectors_of(width, lanes)):
+                x = sums[j]
+                place = builder.add(column, builder.i64(first))
+                slot = self._slot(builder.add(row, builder.i64(i)), place)
+                if add:
+                    kept = [k if k < used else lanes + k for k in range(lanes)]
+                    if used < lanes:  # the columns after these must not change
+                        x = builder.shuffle(x, builder.zero(self.type), kept)
+                    x = builder.add(builder.load(self.type, slot), x)
+                builder.store(x, slot)
 
-    def _sums(self, m: Value, height: int, n: Value, width: int) -> list[list[Value]]:
-        """For each row of a tile, its sums in as few vectors as they need."""
+    def _sums(
+        self, m: Value, height: int, n: Value, width: int, start: Value, stop: Value
+    ) -> list[list[Value]]:
+        """For each row of a tile, its sums over k from start to stop, in as few vectors as fit."""
         form, builder, product = self.form, self.builder, self.form.product
         rows = LineReader(builder, product, self.access, m, height, form.lanes, of_a=True)
         columns = LineReader(builder, product, self.access, n, width, form.lanes, of_a=False)
@@ -182,13 +248,24 @@ class _Writer:
             return [*rows.advanced(at_a, step), *columns.advanced(at_b, step), *sums]
 
         zeros = [builder.zero(self.type)] * (height * width)
-        state = [*rows.start(), *columns.start(), *zeros]
-        turns, rest = divmod(product.depth, step)
-        if turns:
-            with builder.loop(0, turns, 1, state) as loop:
+        state = [*rows.start(start), *columns.start(start), *zeros]
+        turns = quotient(builder, builder.sub(stop, start), step)
+        if turns.name != "0":
+            with counting(builder, builder.i64(0), turns, 1, state) as loop:
                 loop.carry(*steps(loop.carried, step))
             state = loop.results
-        sums = steps(state, rest)[2:] if rest else state[2:]
+        rest = product.depth % step
+        if rest and form.depth_blocks == 1:
+            state = steps(state, rest)
+        elif rest:
+            # Only the last block has a rest: a loop that runs once or never.
+            last = builder.compare("eq", stop, builder.i64(product.depth))
+            with counting(
+                builder, builder.i64(0), builder.convert("zext", last, "i64"), 1, state
+            ) as t:
+                t.carry(*steps(t.carried, rest))
+            state = t.results
+        sums = state[2:]
         return [
             [
                 add_lanes(builder, sums[i * width + first : i * width + first + lanes])

@@ -18,7 +18,7 @@ from chainrule.program.compiler.products.product import (
 )
 from chainrule.program.compiler.target import Target
 
-UNROLL = 4
+MOST_BUFFERED_ROWS = 96
 TASK_FLOPS = 2_000_000  # about 20 microseconds: a hundred times the cost of drawing a task
 MOST_TASKS = 64
 
@@ -141,11 +141,23 @@ def plan(product: Product, target: Target) -> Plan:
 
 
 def _wants_dot(product: Product, target: Target) -> bool:
+    """True if vectors along k serve best: B has no contiguous columns, and few of them or few rows.
+
+    With many of both, turning B into panels costs less than adding up the lanes of every sum.
+    """
     along_a = product.a_depth_stride == 1
     along_b = product.b_depth_stride == 1 and product.b_panel is None
+    if not (along_a and along_b):
+        return False
+    if product.columns == 1:
+        return True
     if product.b_column_stride == 1 and product.b_depth_panel is None:
-        along_b = along_b and product.columns == 1
-    return along_a and along_b
+        return False
+    lanes = target.lanes(size_of(product.element))
+    # Panels of k put a column's lines a page apart each: nothing prefetches them.
+    most = 12 if product.b_depth_panel is not None else 32
+    few = product.columns <= 2 * lanes or product.rows <= most
+    return few and product.depth >= 2 * lanes
 
 
 def _dot_form(product: Product, target: Target) -> DotForm:
@@ -156,9 +168,21 @@ def _dot_form(product: Product, target: Target) -> DotForm:
     panels = [x for x in (product.a_depth_panel, product.b_depth_panel) if x is not None]
     if panels:
         unroll = max(1, max(panels) // lanes)
-    form = DotForm(product, lanes, rows, columns, unroll, max(1, block), 1, 1)
+    depth_block = _dot_depth_block(product, target, block, unroll * lanes)
+    form = DotForm(product, lanes, rows, columns, unroll, max(1, block), 1, 1, depth_block)
     task_tiles, task_columns = _task_size(product, form.rows.count, form.column_count)
+    if form.depth_blocks > 1:
+        task_tiles = min(task_tiles, max(1, MOST_BUFFERED_ROWS // rows))
     return dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
+
+
+def _dot_depth_block(product: Product, target: Target, columns: int, step: int) -> int:
+    """Steps of k whose block of columns stays in the first-level cache, if rows reuse it."""
+    size = columns * size_of(product.element)
+    if product.rows <= 12 or product.depth * size <= target.level1 * 3 // 4:
+        return max(1, -(-product.depth // step) * step)
+    blocks = -(-product.depth * size // (target.level1 * 2 // 3))
+    return -(-product.depth // (blocks * step)) * step
 
 
 def _dot_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
@@ -173,7 +197,7 @@ def _dot_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
             row_tiles = -(-product.rows // rows)
             column_tiles = -(-product.columns // wide) * -(-wide // columns)
             # Two multiply-adds and two loads a cycle; four cycles until a sum can be added to.
-            step = max(rows * columns, rows + columns, 8) / 2
+            step = max(rows * columns, 1.2 * (rows + columns), 9) / 2
             sums = 3 * columns * rows / 2 + 12
             time = row_tiles * column_tiles * (turns * step + sums)
             if time < least:
@@ -204,10 +228,12 @@ def _outer_plan(product: Product, target: Target) -> Plan:
             b_depth_panel_stride=0,
             b_storage="",
         )
-    depth_block = _depth_block(product, target, vectors * lanes * size)
-    form = OuterForm(after, lanes, rows, vectors, UNROLL, depth_block, 1, 1)
+    # Wide registers leave few steps for a cycle's worth of loop control.
+    unroll = 4 if target.vector_bytes > 32 else 2
+    depth_block = _depth_block(product, target, vectors * lanes * size, unroll)
+    form = OuterForm(after, lanes, rows, vectors, unroll, depth_block, 1, 1)
     pack_rows = None
-    if _packs_rows(product, target):
+    if _packs_rows(product, target, rows):
         per_task = max(1, form.rows.count // MOST_TASKS, 16384 // max(1, rows * product.depth))
         pack_rows = PackRows(product, lanes, form.rows, per_task, offset)
         form = dataclasses.replace(form, a_packed=True)
@@ -242,21 +268,28 @@ def _packs_columns(product: Product, target: Target) -> bool:
     stride = product.b_depth_stride or 0
     size = size_of(product.element)
     collides = stride * size % 1024 == 0
-    return product.rows >= (32 if collides else 96) and product.depth >= 32
+    return product.rows >= (32 if collides and product.depth >= 8 else 96)
 
 
-def _packs_rows(product: Product, target: Target) -> bool:
-    if product.a_depth_panel is not None:
-        return False
-    return product.columns >= 512 and product.rows >= 256 and product.depth >= 256
+def _packs_rows(product: Product, target: Target, rows: int) -> bool:
+    """True if A is read so often that it should be converted first, or its rows collide."""
+    columns = product.columns // preferred_panel(target, product.element)
+    if product.a_type != product.element:
+        return columns >= 4
+    stride = product.a_row_stride or 0
+    collides = stride * size_of(product.element) % 4096 == 0 and stride > 0
+    return collides and rows > 8 and columns >= 8 and product.rows > rows
 
 
-def _depth_block(product: Product, target: Target, row_bytes: int) -> int:
-    """Steps of k whose panel of B fills half of the first-level cache; blocks of equal length."""
-    most = max(UNROLL, target.level1 * 3 // 4 // row_bytes)
+def _depth_block(product: Product, target: Target, row_bytes: int, unroll: int) -> int:
+    """Steps of k whose panel of B fills an eighth of the second level; blocks of equal length.
+
+    Panels that are longer than the first-level cache cost nothing: the second level delivers a
+    row of the panel in a third of the time that its multiply-adds take.
+    """
+    most = max(unroll, target.level2 // 8 // row_bytes)
     blocks = max(1, -(-product.depth // most))
-    block = -(-product.depth // blocks)
-    return max(UNROLL, -(-block // UNROLL) * UNROLL)
+    return max(unroll, -(-product.depth // (blocks * unroll)) * unroll)
 
 
 def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int, int]:

@@ -256,9 +256,12 @@ class LineReader:
         several = count if self.stride is None else 1
         self.bases = [address(builder, builder.add(start, builder.i64(i))) for i in range(several)]
 
-    def start(self) -> list[Value]:
-        """The cursors at step 0."""
-        return self.bases if self.stride is not None else [self.builder.i64(0)]
+    def start(self, k: Value) -> list[Value]:
+        """The cursors at step k, a multiple of the panel if there is one."""
+        if self.stride is None:
+            return [k]
+        place = depth_place(self.builder, k, 1, self.panel, self.panel_stride)
+        return [self.builder.offset(self.bases[0], place, self.type)]
 
     def advanced(self, cursors: Sequence[Value], steps: int) -> list[Value]:
         """The cursors after so many steps: a panel's, if k lies in panels."""

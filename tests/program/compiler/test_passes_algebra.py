@@ -60,6 +60,9 @@ def binary(name, value):
         (lambda x: x - (-cr.exp(x)), ["exp", "add"]),
         (lambda x: (-x) * (-cr.exp(x)), ["exp", "multiply"]),
         (lambda x: (-x) / (-cr.exp(x)), ["exp", "divide"]),
+        (lambda x: -(x * 3.0), ["broadcast_to", "multiply"]),
+        (lambda x: (-x) * 3.0, ["broadcast_to", "multiply"]),
+        (lambda x: -(x * cr.exp(x)), ["exp", "multiply", "negative"]),
         (lambda x: cr.relu(cr.relu(x)), ["relu"]),
         (lambda x: cr.abs(-x), ["abs"]),
         (lambda x: cr.cos(-x), ["cos"]),
@@ -81,6 +84,7 @@ def test_floats_keep_every_bit(function, left):
         (binary("add", 0), []),
         (binary("multiply", 0), ["broadcast_to"]),
         (binary("multiply", 1), []),
+        (lambda x: -(x * 3), ["broadcast_to", "multiply"]),
         (binary("power", 2), ["multiply"]),
         (binary("power", -1), ["broadcast_to", "power"]),
         (lambda x: cr.trunc(cr.floor(x)), []),
@@ -93,6 +97,15 @@ def test_floats_keep_every_bit(function, left):
 def test_integers_wrap_around_as_before(function, left):
     limits = np.iinfo(np.int64)
     assert simplified(function, np.array([0, 1, -1, 5, -7, limits.min, limits.max])) == left
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32"])
+def test_factors_change_sign_modulo_the_range(dtype):
+    x = np.array([0, 1, 3, 100, 127], dtype)
+    for factor in (3, np.iinfo(dtype).max, np.iinfo(dtype).min):
+        factors = binary("multiply", factor)
+        for function in (lambda x: -factors(x), lambda x: factors(-x)):  # noqa: B023
+            assert "negative" not in simplified(function, x)[:-1]
 
 
 @pytest.mark.parametrize(

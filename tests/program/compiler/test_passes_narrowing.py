@@ -113,6 +113,17 @@ def test_parts_of_copies_are_copies_of_parts():
     assert shapes(narrowed(lambda c: spread(c)[1:, 1:3], column))[-1] == ("broadcast_to", (2, 2))
 
 
+def test_parts_of_joined_and_padded_arrays():
+    def joined(x):
+        return bind("concatenate", cr.exp(x), x, x, axis=1)[:, 5:8]
+
+    assert names(narrowed(joined, X)) == ["slice"]
+    across = narrowed(lambda x: bind("concatenate", x, cr.exp(x), axis=1)[:, 3:6], X)
+    assert names(across) == ["exp", "concatenate", "slice"]
+    assert names(narrowed(lambda x: cr.pad(x, 2)[2:4, 3:5], X)) == ["slice"]
+    assert names(narrowed(lambda x: cr.pad(x, 2)[1:4, 3:5], X)) == ["pad", "slice"]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "int8", "uint8"])
 def test_a_sum_over_copies_is_a_multiple(dtype):
     row = RNG.integers(-5, 5, 4).astype(dtype)

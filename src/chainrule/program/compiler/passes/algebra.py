@@ -4,9 +4,9 @@ Reason: derivatives are built by rule and optimizers by formula, which leaves fa
 negation, masks of masks, divisions by numbers and powers that are products.
 
 Exact to the bit, but for the sign of a NaN: x·1, x/1, x·(−1), x − 0, x + (−0), −(−x), x + (−y),
-x − (−y), (−x)·(−y), f(f(x)) of projections, selections, truth values, x / 2ᵏ,
-x·c + x·c of normal numbers. Not rewritten, since -0.0, NaN or
-infinity would come out otherwise: x + 0.0, x·0.0, x − x, x / x.
+x − (−y), (−x)·(−y), −(x·c), f(f(x)) of projections, selections, truth values, x / 2ᵏ, x·c + x·c of
+normal numbers. Not rewritten, since −0.0, NaN or infinity would come out otherwise: x + 0.0, x·0.0,
+x − x, x / x.
 
 Documented differences:
 
@@ -51,6 +51,11 @@ def _is(value: Any, number: float) -> bool:
         and bool(value == number)
         and (value != 0 or math.copysign(1.0, value) == math.copysign(1.0, number))
     )
+
+
+def _minus(value: Any) -> Any:
+    with np.errstate(all="ignore"):  # of integers, modulo their range
+        return -value
 
 
 def _negated(x: Tensor) -> Tensor | None:
@@ -110,6 +115,9 @@ def _multiply(walk: Rewriter, instruction: Instruction) -> Tensor | None:
             return walk.emit("negative", x)
         if value == 0 and dtypes.is_integer(x.dtype):
             return y
+        minus = _negated(x)
+        if minus is not None:
+            return walk.emit("multiply", minus, walk.fill(_minus(value), y.shape, y.dtype))
     return _of_both_negated(walk, instruction)
 
 
@@ -174,6 +182,16 @@ def _undone(walk: Rewriter, instruction: Instruction) -> Tensor | None:
     """−(−x) and not(not x) are x."""
     inner = made_by(instruction.operands[0], instruction.op.name)
     return None if inner is None else inner.operands[0]
+
+
+def _minus_product(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    """−(x·c) is x·(−c)."""
+    inner = made_by(instruction.operands[0], "multiply")
+    value = None if inner is None else uniform(inner.operands[1])
+    if inner is None or value is None or walk.uses(instruction.operands[0]) > 1:
+        return None
+    y = inner.operands[1]
+    return walk.emit("multiply", inner.operands[0], walk.fill(_minus(value), y.shape, y.dtype))
 
 
 def _again(walk: Rewriter, instruction: Instruction) -> Tensor | None:
@@ -280,6 +298,7 @@ _RULES = table(
     ("divide", _divide),
     ("power", _power),
     ("negative bitwise_invert", _undone),
+    ("negative", _minus_product),
     ("bitwise_invert", _not),
     ("equal not_equal greater", _truth),
     ("abs relu sign floor ceil round trunc", _again),

@@ -7,7 +7,8 @@ is summed is not copied first.
 - f(copies of x, copies of y) → copies of f(x, y), for every elementwise f. Exact.
 - A part of an elementwise result that nobody else reads is computed alone, be it a slice or
   gathered. Exact; one gather of the places stays, which reports those that are out of range.
-- Parts of copies → copies of parts. Exact.
+- Parts of copies → copies of parts; parts of joined or padded arrays → parts of what was joined or
+  padded. Exact.
 - Maximum or minimum over copies → over the originals. Exact.
 - A sum over n copies → n times the sum of the originals: in exact arithmetic equal, and closer to
   it than n additions. Not for 16-bit floats, whose n need not exist.
@@ -67,6 +68,10 @@ def _slice(walk: Rewriter, instruction: Instruction) -> Tensor | None:
         return None
     if producer.op.name == "broadcast_to":
         return _slice_of_copies(walk, instruction, producer.operands[0])
+    if producer.op.name == "concatenate":
+        return _slice_of_joined(walk, instruction, producer)
+    if producer.op.name == "pad":
+        return _slice_of_padded(walk, instruction, producer)
     if producer.op.name not in _ELEMENTWISE or walk.uses(x) != 1:
         return None
     parts = [walk.emit("slice", y, **instruction.attributes) for y in producer.operands]
@@ -88,6 +93,49 @@ def _slice_of_copies(walk: Rewriter, instruction: Instruction, source: Tensor) -
         "slice", source, starts=tuple(starts), stops=tuple(stops), strides=tuple(strides)
     )
     return walk.emit("broadcast_to", part, shape=shape)
+
+
+def _moved(walk: Rewriter, instruction: Instruction, x: Tensor, by: tuple[int, ...]) -> Tensor:
+    """The same slice of ``x``, whose places are those of the operand less ``by``."""
+    starts, stops, strides = (instruction.attributes[k] for k in ("starts", "stops", "strides"))
+    return walk.emit(
+        "slice",
+        x,
+        starts=tuple(a - n for a, n in zip(starts, by, strict=True)),
+        stops=tuple(b - n for b, n in zip(stops, by, strict=True)),
+        strides=strides,
+    )
+
+
+def _slice_of_joined(
+    walk: Rewriter, instruction: Instruction, joined: Instruction
+) -> Tensor | None:
+    """A slice that lies within one part is a slice of that."""
+    axis = joined.attributes["axis"]
+    first = instruction.attributes["starts"][axis]
+    last = instruction.attributes["stops"][axis]
+    begin = 0
+    for part in joined.operands:
+        end = begin + part.shape[axis]
+        if begin <= first < last <= end:
+            by = tuple(begin if a == axis else 0 for a in range(len(part.shape)))
+            return _moved(walk, instruction, part, by)
+        begin = end
+    return None
+
+
+def _slice_of_padded(
+    walk: Rewriter, instruction: Instruction, padded: Instruction
+) -> Tensor | None:
+    """A slice that sees no border is a slice of what was padded."""
+    x, low = padded.operands[0], padded.attributes["low"]
+    starts, stops = instruction.attributes["starts"], instruction.attributes["stops"]
+    if any(padded.attributes["interior"]) or any(
+        not n <= a < b <= n + size
+        for a, b, n, size in zip(starts, stops, low, x.shape, strict=True)
+    ):
+        return None
+    return _moved(walk, instruction, x, low)
 
 
 def _gather(walk: Rewriter, instruction: Instruction) -> Tensor | None:

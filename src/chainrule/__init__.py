@@ -54,6 +54,7 @@ _HOMES = {
         "bfloat16 float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
     ),
     "chainrule.program": "CompiledFunction Program compile run_steps",
+    "chainrule.program.compiler.runtime.counts": "get_num_threads set_num_threads",
     "chainrule.training": "EarlyStopping History Trainer",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,12 @@ from chainrule.program.compiler.target import Target
 
 _lock = threading.RLock()
 _library_numbers = itertools.count()
+
+if hasattr(os, "register_at_fork"):
+    # a fork waits until nobody compiles: the child would find LLVM half-way through something
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 class Library:
@@ -41,11 +48,11 @@ def _bindings() -> Any:
 
 
 @functools.cache
-def _machine(target: Target) -> Any:
+def _machine(target: Target, level: int = 3) -> Any:
     llvm = _bindings()
     triple = target.triple or llvm.get_process_triple()
     return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
+        cpu=target.processor, features=target.features, opt=level, reloc="pic", codemodel="default"
     )
 
 
@@ -67,14 +74,20 @@ def _parse(text: str, target: Target) -> Any:
     return module
 
 
-def emit_object(text: str, target: Target) -> bytes:
+def emit_object(text: str, target: Target, level: int = 3) -> bytes:
     """Compile the text of a module to an object file.
+
+    Args:
+        text: LLVM IR.
+        target: What it is compiled for.
+        level: How hard code generation tries, from 0 (a quarter of the time, every value spilled)
+            to 3.
 
     Raises:
         CompilerError: The text is not a valid module: a fault of the compiler.
     """
     with _lock:
-        return bytes(_machine(target).emit_object(_parse(text, target)))
+        return bytes(_machine(target, level).emit_object(_parse(text, target)))
 
 
 def emit_assembly(text: str, target: Target) -> str:

@@ -1,0 +1,1 @@
+"""What Programs need while they run: the thread team, thread counts, memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, overload
@@ -18,7 +19,8 @@ from chainrule.program.tracing import trace_program
 from chainrule.scope import is_outermost
 from chainrule.tree import children, is_container
 
-ENGINES = ("interpreter",)
+HAS_COMPILER = importlib.util.find_spec("llvmlite") is not None
+ENGINES = ("interpreter", "compiler") if HAS_COMPILER else ("interpreter",)
 MANY_SIGNATURES = 8
 
 
@@ -66,7 +68,7 @@ class CompiledFunction:
         call = take_apart(everything)
         program = self.programs.get(call.signature)
         if program is None:
-            program = trace_program(self._with_random_state, everything, call)
+            program = trace_program(self._with_random_state, everything, call, self.engine)
             self.programs[call.signature] = program
             if len(self.programs) == MANY_SIGNATURES + 1:
                 self._warn_many(call)
@@ -151,7 +153,8 @@ def compile(function: Callable[..., Any] | None = None, *, engine: str | None = 
 
     Args:
         function: The function; without it, a decorator is returned.
-        engine: ``"interpreter"`` (NumPy). None takes the default.
+        engine: ``"compiler"`` (machine code; the default where llvmlite is installed) or
+            ``"interpreter"`` (NumPy). None takes the default.
 
     Raises:
         ArgumentError: No such engine.

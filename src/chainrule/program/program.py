@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from chainrule.graph import Graph
 from chainrule.program.interpreter import Plan
 from chainrule.program.signature import Call, Slot
 from chainrule.tree import Structure, unflatten
+
+if TYPE_CHECKING:
+    from chainrule.program.compiler.native import NativeEpoch, NativeProgram
 
 
 class Write(NamedTuple):
@@ -36,6 +40,7 @@ class Program:
         structure: How the results are put together.
         n_outputs: How many outputs are results.
         writes: What the remaining outputs are written to, in order.
+        engine: What runs it: ``compiler`` or ``interpreter``.
 
     Printing a Program shows its nodes.
     """
@@ -49,6 +54,7 @@ class Program:
         structure: Structure,
         n_outputs: int,
         writes: Sequence[Write],
+        engine: str = "interpreter",
     ) -> None:
         self.name = name
         self.graph = graph
@@ -56,7 +62,35 @@ class Program:
         self.structure = structure
         self.n_outputs = n_outputs
         self.writes = list(writes)
-        self.plan = Plan(graph)
+        self.engine = engine
+        self._epochs: dict[tuple[tuple[int, ...], tuple[int, ...]], NativeEpoch] = {}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The interpreter's form of the graph."""
+        return Plan(self.graph)
+
+    @cached_property
+    def native(self) -> NativeProgram:
+        """The machine code of one run; compiled when it is first asked for."""
+        from chainrule.program.compiler.native import NativeProgram
+
+        return NativeProgram(self.graph)
+
+    def epoch(self, batch: Sequence[int], scalars: Sequence[int]) -> NativeEpoch:
+        """The machine code of many runs on mini-batches; compiled when it is first asked for.
+
+        Args:
+            batch: Slots that are gathered from data.
+            scalars: Slots that have a value of their own at every step.
+        """
+        from chainrule.program.compiler.native import NativeEpoch
+
+        key = tuple(batch), tuple(scalars)
+        if key not in self._epochs:
+            state = [write.slot for write in self.writes]
+            self._epochs[key] = NativeEpoch(self.graph, self.n_outputs, *key, state)
+        return self._epochs[key]
 
     @property
     def n_nodes(self) -> int:
@@ -72,7 +106,7 @@ class Program:
         Returns:
             The results, and the new values of the written slots.
         """
-        outputs = self.plan.run(values)
+        outputs = (self.native if self.engine == "compiler" else self.plan).run(values)
         return outputs[: self.n_outputs], outputs[self.n_outputs :]
 
     def results(self, values: Sequence[np.ndarray]) -> Any:

@@ -73,7 +73,8 @@ def run_steps(
     for position, vector in (scalars or {}).items():
         vectors[_slot_of_argument(call, position)] = np.asarray(vector, dtype=np.float64)
     batch_slots = [_slot_of_argument(call, len(state) + i) for i in range(len(arrays))]
-    return _loop(program, call, arrays, rows, batch_slots, vectors)
+    run = _run_native if program.engine == "compiler" else _loop
+    return run(program, call, arrays, rows, batch_slots, vectors)
 
 
 def _loop(
@@ -106,6 +107,38 @@ def _loop(
         if state is not None:
             program.write_back(call, state)
     return _stacked(program, collected)
+
+
+def _run_native(
+    program: Program,
+    call: Call,
+    arrays: Sequence[np.ndarray],
+    rows: np.ndarray,
+    batch_slots: Sequence[int],
+    vectors: Mapping[int, np.ndarray],
+) -> Any:
+    """All steps in machine code, which gathers the batches itself."""
+    values = call.values()
+    epoch = program.epoch(batch_slots, sorted(vectors))
+    run = epoch.start(values, arrays, rows, vectors)
+    try:
+        finite = run.finish()
+    finally:
+        if run.done:
+            program.write_back(call, run.state)
+    results = unflatten(program.structure, run.results) if run.done else None
+    if finite:
+        return results
+    for slot, array in zip(batch_slots, arrays, strict=True):
+        values[slot] = array[rows[run.done]]
+    for slot, vector in vectors.items():
+        values[slot] = np.asarray(vector[run.done])
+    for write, value in zip(program.writes, run.state, strict=True):
+        values[write.slot] = value
+    loss = run.outputs[0][run.done]
+    error = explain_non_finite(program, values, run.done, loss)
+    error.outputs = results  # type: ignore[attr-defined]
+    raise error
 
 
 def _stacked(program: Program, collected: Sequence[Sequence[np.ndarray]]) -> Any:

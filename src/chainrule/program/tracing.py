@@ -17,7 +17,9 @@ from chainrule.scope import transform_scope
 from chainrule.tree import Leaf, children, flatten, is_container, is_leaf, is_mutable
 
 
-def trace_program(function: Callable[..., Any], arguments: Sequence[Any], call: Call) -> Program:
+def trace_program(
+    function: Callable[..., Any], arguments: Sequence[Any], call: Call, engine: str
+) -> Program:
     """Record ``function`` on placeholders for the slots of ``call``.
 
     The arguments' containers hold placeholders while the function runs and are put back
@@ -49,6 +51,7 @@ def trace_program(function: Callable[..., Any], arguments: Sequence[Any], call: 
         structure=structure,
         n_outputs=len(outputs),
         writes=writes,
+        engine=engine,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -418,6 +418,27 @@ class Builder:
                 self.define(v.type, f"phi {v.type} [{v.name}, %{before}], [{r.name}, %{end}]")
                 for v, r in zip(carried, results, strict=True)
             ]
+
+    @contextlib.contextmanager
+    def repeat(self) -> Iterator[Callable[[Value], None]]:
+        """Run the body over and over; it is given a function that leaves unless a value holds."""
+        tag = self._fresh("")
+        self.raw(f"br label %again{tag}")
+        self.label(f"again{tag}")
+
+        def stop_unless(condition: Value) -> None:
+            self.raw(f"br i1 {condition.name}, label %more{tag}, label %done{tag}")
+            self.label(f"more{tag}")
+
+        yield stop_unless
+        self.raw(f"br label %again{tag}")
+        self.label(f"done{tag}")
+
+    def leave_unless(self, condition: Value, label: str) -> None:
+        """Jump to ``label`` where the condition does not hold."""
+        tag = self._fresh("")
+        self.raw(f"br i1 {condition.name}, label %stay{tag}, label %{label}")
+        self.label(f"stay{tag}")
 
     @contextlib.contextmanager
     def when(self, condition: Value) -> Iterator[None]:

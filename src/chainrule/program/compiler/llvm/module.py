@@ -37,6 +37,10 @@ class Module:
             raise ValueError(f"the module has a function {name} already")
         self._functions[name] = text
 
+    def remove_function(self, name: str) -> None:
+        """Take a function out again: it equals one that is there already."""
+        del self._functions[name]
+
     def has_function(self, name: str) -> bool:
         """True if a function of that name was added."""
         return name in self._functions

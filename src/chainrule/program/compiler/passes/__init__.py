@@ -13,7 +13,9 @@ from chainrule.program.compiler.passes.contractions import contractions
 from chainrule.program.compiler.passes.dead_code import dead_code
 from chainrule.program.compiler.passes.fold_constants import fold_constants
 from chainrule.program.compiler.passes.import_graph import import_graph
+from chainrule.program.compiler.passes.loops import loops
 from chainrule.program.compiler.passes.narrowing import narrowing
+from chainrule.program.compiler.passes.one_hot import one_hot
 from chainrule.program.compiler.passes.verifier import verify as verify_block
 
 __all__ = ["MAX_ROUNDS", "PASSES", "Pass", "import_graph", "run_passes", "verify_block"]
@@ -37,12 +39,14 @@ PASSES: list[Pass] = [
     Pass("canonical", "one way to say each thing", canonical),
     Pass("fold_constants", "what depends on constants alone is computed now", fold_constants),
     Pass("common_subexpressions", "equal instructions are computed once", common_subexpressions),
+    Pass("one_hot", "one number a row is chosen by comparing, not scattered", one_hot),
     Pass("algebra", "elementwise work is done with less", algebra),
     Pass("narrowing", "work is done before copies and behind selection", narrowing),
+    Pass("loops", "what does not change from step to step leaves the loop", loops),
     Pass("contractions", "products read transposed and copied operands as they are", contractions),
     Pass("dead_code", "what no output depends on is not computed", dead_code),
 ]
-MAX_ROUNDS = 6
+MAX_ROUNDS = 16
 
 
 def run_passes(

@@ -1,0 +1,164 @@
+"""``dot_general`` as matrix products: which instructions become one, and where operands lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler.expressions import Expression, Load
+from chainrule.program.compiler.indices import Axis, Index, axis_index, ravel, unravel
+from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.lowering.elements import Indices
+from chainrule.program.compiler.lowering.reductions import contraction_indices
+from chainrule.program.compiler.products.product import Product
+from chainrule.program.compiler.reading import Reader
+
+Offset = Callable[[Tensor, Indices], Index]
+LEAST_FLOPS = 256  # below this a plain loop is as good
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A ``dot_general`` as a batch of matrix products.
+
+    Args:
+        instruction: The ``dot_general``.
+        batch: Counts the products.
+        row: Counts rows of the result.
+        column: Counts columns of the result.
+        depth: Counts what is summed over.
+        a: Where the element of A lies: a load at ``batch``, ``row`` and ``depth``.
+        b: Where the element of B lies: at ``batch``, ``depth`` and ``column``.
+    """
+
+    instruction: Instruction
+    batch: Axis
+    row: Axis
+    column: Axis
+    depth: Axis
+    a: Load
+    b: Load
+
+    def product(self, offset: Offset) -> Product | None:
+        """The product with its strides; None if an operand is not laid out in strides."""
+        a = offset(self.a.tensor, self.a.indices)
+        b = offset(self.b.tensor, self.b.indices)
+        strides = []
+        for place, axes in ((a, (self.row, self.depth)), (b, (self.depth, self.column))):
+            known = {self.batch: 0, axes[0]: 0, axes[1]: 0}
+            for atom, coefficient in place.terms.items():
+                if atom not in known:
+                    return None
+                known[atom] = coefficient
+            strides += [known[axes[0]], known[axes[1]]]
+        element = "float" if self.instruction.result.dtype == np.float32 else "double"
+        return Product(
+            rows=self.row.extent,
+            columns=self.column.extent,
+            depth=self.depth.extent,
+            element=element,
+            a_row_stride=strides[0],
+            a_depth_stride=strides[1],
+            b_depth_stride=strides[2],
+            b_column_stride=strides[3],
+        )
+
+    def result_indices(self) -> Indices:
+        """Indices of the result at ``batch``, ``row`` and ``column``."""
+        x = self.instruction
+        sizes = _sizes(x)
+        parts = [
+            unravel(axis_index(axis), shape)
+            for axis, shape in zip((self.batch, self.row, self.column), sizes, strict=True)
+        ]
+        return parts[0] + parts[1] + parts[2]
+
+
+def _sizes(x: Instruction) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the batch, of the rows and of the columns."""
+    n_batch = len(x.attributes["batch"][0])
+    taken = n_batch + len(x.attributes["contract"][0])
+    n_rows = len(x.operands[0].shape) - taken
+    shape = x.result.shape
+    return shape[:n_batch], shape[n_batch : n_batch + n_rows], shape[n_batch + n_rows :]
+
+
+def describe(x: Instruction, is_leaf: Callable[[Tensor], bool]) -> Contraction | None:
+    """The instruction as matrix products; None if an operand is computed while it is read."""
+    batch, rows, columns = (math.prod(s) for s in _sizes(x))
+    depths = tuple(x.operands[0].shape[a] for a in x.attributes["contract"][0])
+    axes = [
+        Axis(batch, "batch"),
+        Axis(rows, "m"),
+        Axis(columns, "n"),
+        Axis(math.prod(depths), "k"),
+    ]
+    sizes = _sizes(x)
+    indices: Indices = ()
+    for axis, shape in zip(axes[:3], sizes, strict=True):
+        indices += unravel(axis_index(axis), shape)
+    over = unravel(axis_index(axes[3]), depths)
+    left, right = contraction_indices(x, indices, over)
+    reader = Reader(is_leaf)
+    a, b = reader(x.operands[0], left), reader(x.operands[1], right)
+    if not (_is_plain(a) and _is_plain(b)):
+        return None
+    assert isinstance(a, Load)
+    assert isinstance(b, Load)
+    return Contraction(x, axes[0], axes[1], axes[2], axes[3], a, b)
+
+
+def _is_plain(expression: Expression) -> bool:
+    return isinstance(expression, Load) and expression.guard is None
+
+
+def is_candidate(x: Instruction) -> bool:
+    """True for products of float32 or float64 that are worth a kernel of their own."""
+    if x.op.name != "dot_general" or x.result.dtype not in (np.float32, np.float64):
+        return False
+    contract = x.attributes["contract"][0]
+    depth = math.prod(x.operands[0].shape[a] for a in contract)
+    return depth > 0 and 2 * depth * x.result.size >= LEAST_FLOPS
+
+
+def flat_offset(tensor: Tensor, indices: Indices) -> Index:
+    """The row-major number of an element."""
+    return ravel(indices, tensor.shape)
+
+
+def bring_operands_to_memory(block: Block, is_virtual: Callable[[Instruction], bool]) -> None:
+    """Copy what a product would have to compute, or could not step through, while it reads."""
+
+    def is_leaf(tensor: Tensor) -> bool:
+        return tensor.producer is None or not is_virtual(tensor.producer)
+
+    made: dict[Tensor, Tensor] = {}
+    result: list[Instruction] = []
+    for x in block.instructions:
+        if is_candidate(x):
+            found = describe(x, is_leaf)
+            if found is None or found.product(flat_offset) is None:
+                _copy_operands(x, is_leaf, made, result)
+        result.append(x)
+    block.instructions = result
+
+
+def _copy_operands(
+    x: Instruction,
+    is_leaf: Callable[[Tensor], bool],
+    made: dict[Tensor, Tensor],
+    result: list[Instruction],
+) -> None:
+    for position, operand in enumerate(x.operands):
+        if is_leaf(operand):
+            continue
+        if operand not in made:
+            spec = [(operand.shape, operand.dtype)]
+            copy = Instruction(REGISTRY["barrier"], [operand], {}, spec, x.origin)
+            made[operand] = copy.result
+            result.append(copy)
+        x.operands[position] = made[operand]

@@ -1,0 +1,210 @@
+"""The driver: one native function that runs a schedule on all threads of the team.
+
+``void program(ptr barrier, i64 thread, i64 threads, ptr table)``: the table holds the addresses of
+the error word and the arena, the number of steps to run, then one address a slot. Kernels get their
+tensors' addresses as arguments, so that equal kernels are one function.
+
+Slots that change from step to step (a batch's row numbers, a schedule's rate, what a step returns)
+advance by their size. The error word is ``(code, value, step)``: code 0 is none, ``NOT_FINITE`` a
+loss that is not finite, others the number of an instruction, and value the bad index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from chainrule.program.compiler.instructions import Tensor
+from chainrule.program.compiler.llvm import arithmetic
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.runtime.synchronisation import emit_barrier
+from chainrule.program.compiler.schedule import (
+    Barrier,
+    CheckItem,
+    Item,
+    KernelItem,
+    LoopItem,
+)
+
+ERROR, ARENA, STEPS, FIRST_SLOT = 0, 1, 2, 3
+NOT_FINITE = -1
+
+
+class Driver:
+    """Writes the driver of one schedule.
+
+    Args:
+        module: Where the kernels are.
+        slots: Tensor → number of its slot in the table.
+        offsets: Tensor → offset in the arena.
+        root: The tensor whose memory a tensor lies in.
+        moving: Tensors of slots that advance with every step.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        slots: Mapping[Tensor, int],
+        offsets: Mapping[Tensor, int],
+        root: Callable[[Tensor], Tensor],
+        moving: Sequence[Tensor] = (),
+    ) -> None:
+        self.moving = moving
+        self.module = module
+        self.slots = slots
+        self.offsets = offsets
+        self.root = root
+        self.rows: dict[Tensor, Value] = {}
+
+    def write(self, items: Sequence[Item], name: str = "program") -> None:
+        """Write the function."""
+        emit_barrier(self.module)
+        emit_report(self.module)
+        self.b = b = Builder(
+            self.module,
+            name,
+            [("ptr", "barrier"), ("i64", "thread"), ("i64", "threads"), ("ptr", "table")],
+            internal=False,
+        )
+        self.state, self.thread, self.threads, self.table = b.parameters
+        self.is_first = b.compare("eq", self.thread, b.i64(0))
+        self.error = b.load("ptr", b.offset(self.table, ERROR, "ptr"))
+        self.arena = b.load("ptr", b.offset(self.table, ARENA, "ptr"))
+        self.bases = {
+            number: b.load("ptr", b.offset(self.table, FIRST_SLOT + number, "ptr"))
+            for number in sorted(set(self.slots.values()))
+        }
+        steps = b.convert("ptrtoint", b.load("ptr", b.offset(self.table, STEPS, "ptr")), "i64")
+        b.raw("br label %first")
+        b.label("first")
+        with b.loop(0, steps) as loop:
+            self.step = loop.index
+            for tensor in self.moving:
+                base = self.bases[self.slots[tensor]]
+                self.rows[tensor] = b.offset(base, b.mul(loop.index, b.i64(tensor.bytes)), "i8")
+            self._run(items)
+        b.raw("br label %leave")
+        b.label("leave")
+        b.finish()
+
+    def _address(self, tensor: Tensor) -> Value:
+        owner = self.root(tensor)
+        if owner in self.rows:
+            return self.rows[owner]
+        if owner in self.slots:
+            return self.bases[self.slots[owner]]
+        return self.b.offset(self.arena, self.offsets[owner], "i8")
+
+    def _run(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Barrier):
+                self.b.call_own("barrier", self.state, self.threads)
+            elif isinstance(item, KernelItem):
+                self._kernel(item)
+            elif isinstance(item, LoopItem):
+                self._loop(item)
+            elif isinstance(item, CheckItem):
+                self._check(item)
+            else:
+                self._branch(item)
+
+    def _kernel(self, item: KernelItem) -> None:
+        b = self.b
+        if item.tasks <= 0:
+            return
+        if item.tasks == 1:
+            with b.when(self.is_first):
+                self._call(item, b.i64(0), b.i64(1))
+            return
+        begin, end = self._share(item.tasks)
+        self._call(item, begin, end)
+
+    def _share(self, tasks: int) -> tuple[Value, Value]:
+        b = self.b
+        total = b.i64(tasks)
+        begin = b.binary("udiv", b.mul(self.thread, total), self.threads)
+        following = b.add(self.thread, b.i64(1))
+        return begin, b.binary("udiv", b.mul(following, total), self.threads)
+
+    def _call(self, item: KernelItem, begin: Value, end: Value) -> None:
+        pointers = [self._address(t) for t in item.pointers]
+        blames = Value("ptr", "null")
+        if item.blames:
+            label = f"blames.{'.'.join(map(str, item.blames))}"
+            numbers = ", ".join(f"i64 {n}" for n in item.blames)
+            self.module.add_global(
+                label, f"internal constant [{len(item.blames)} x i64] [{numbers}]"
+            )
+            blames = Value("ptr", f"@{label}")
+        self.b.call_own(item.name, *pointers, self.error, blames, begin, end)
+
+    def _loop(self, item: LoopItem) -> None:
+        if item.length is None:
+            self._while(item)
+            return
+        if item.length == 0:
+            return
+        b = self.b
+        with b.loop(0, item.length) as loop:
+            turn = loop.index
+            if item.reverse:
+                turn = b.sub(b.i64(item.length - 1), turn)
+            for inside, outside in item.slices.items():
+                step = b.mul(turn, b.i64(inside.bytes))
+                self.rows[inside] = b.offset(self._address(outside), step, "i8")
+            self._run(item.body)
+            for inside in item.slices:
+                del self.rows[inside]
+
+    def _check(self, item: CheckItem) -> None:
+        """Leave on all threads if the loss, or an index before it, is bad: nothing is written."""
+        b = self.b
+        loss = b.load(arithmetic.memory_type(item.loss.dtype), self._address(item.loss))
+        finite = arithmetic.apply(
+            b, "isfinite", [loss], [item.loss.dtype], np.dtype(np.bool_)
+        )
+        noted = b.load("i64", self.error)
+        good = b.binary("and", finite, b.compare("eq", noted, b.i64(0)))
+        bad = b.binary("xor", good, b.constant("i1", True))
+        with b.when(b.binary("and", bad, self.is_first)):
+            code = b.select(b.compare("eq", noted, b.i64(0)), b.i64(NOT_FINITE), noted)
+            b.store(code, self.error)
+            b.store(self.step, b.offset(self.error, 2, "i64"))
+        b.leave_unless(good, "leave")
+
+    def _while(self, item: LoopItem) -> None:
+        b = self.b
+        assert item.test is not None
+        with b.repeat() as stop_unless:
+            self._run(item.test_items)
+            stop_unless(self._truth(item.test))
+            self._run(item.body)
+
+    def _branch(self, item: BranchItem) -> None:
+        chosen = self._truth(item.chosen)
+        with self.b.when(chosen):
+            self._run(item.on_true)
+        other = self.b.binary("xor", chosen, self.b.constant("i1", True))
+        with self.b.when(other):
+            self._run(item.on_false)
+
+    def _truth(self, tensor: Tensor) -> Value:
+        raw = self.b.load("i8", self._address(tensor))
+        return arithmetic.from_memory(self.b, raw, tensor.dtype)
+
+
+def emit_report(module: Module) -> None:
+    """``report_index(ptr error, i64 code, i64 value)``: keep the first bad index, if code > 0."""
+    b = Builder(module, "report_index", [("ptr", "error"), ("i64", "code"), ("i64", "value")])
+    error, code, value = b.parameters
+    with b.when(b.compare("ne", code, b.i64(0))):
+        pair = b.define(
+            "{ i64, i1 }",
+            f"cmpxchg ptr {error.name}, i64 0, i64 {code.name} monotonic monotonic",
+        )
+        first = b.define("i1", f"extractvalue {{ i64, i1 }} {pair.name}, 1")
+        with b.when(first):
+            b.store(value, b.offset(error, 1, "i64"))
+    b.finish()

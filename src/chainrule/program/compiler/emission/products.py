@@ -1,0 +1,133 @@
+"""Emission of a matrix product with what fusion put behind it."""
+
+from __future__ import annotations
+
+from chainrule.program.compiler.contractions import Contraction
+from chainrule.program.compiler.emission.values import Emitter, Memory
+from chainrule.program.compiler.expressions import Local
+from chainrule.program.compiler.indices import Axis, Index
+from chainrule.program.compiler.instructions import Tensor
+from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
+from chainrule.program.compiler.products.planning import Plan, Stage
+from chainrule.program.compiler.products.product import Access
+
+
+class ProductEmitter:
+    """Emits the stages of a batch of products.
+
+    Args:
+        contraction: What is multiplied.
+        plan: How.
+        kernel: The epilogue: stores at the result's axes, or none but the product's own.
+        scratch: Memory for packed operands, for each product of the batch.
+    """
+
+    def __init__(
+        self, contraction: Contraction, plan: Plan, kernel: Kernel, scratch: Tensor | None
+    ) -> None:
+        self.contraction = contraction
+        self.plan = plan
+        self.scratch = scratch
+        self.loop = flattened(kernel, contraction)
+
+    def tasks(self, stage: Stage) -> int:
+        """Number of tasks of a stage, over the whole batch."""
+        return stage.tasks * self.contraction.batch.extent
+
+    def emit(self, b: Builder, stage: Stage, memory: Memory, begin: Value, end: Value) -> None:
+        """Write tasks ``begin`` to ``end`` of a stage."""
+        self.memory = memory
+        batch = self.contraction.batch
+        if batch.extent == 1:
+            self._stage(b, stage, begin, end, b.i64(0))
+            return
+        with b.loop(begin, end) as loop:
+            count = b.i64(stage.tasks)
+            number = b.binary("udiv", loop.index, count)
+            task = b.binary("urem", loop.index, count)
+            self._stage(b, stage, task, b.add(task, b.i64(1)), number)
+
+    def _stage(self, b: Builder, stage: Stage, begin: Value, end: Value, number: Value) -> None:
+        x = self.contraction
+        emitter = Emitter(b, self.memory, self.plan.form.lanes)
+        emitter.named = self.loop.values
+        emitter.enter(x.batch, number)
+        access = self._access(b, emitter)
+        if stage == self.plan.stages[-1]:
+            written = frozenset(s.tensor for s in self.loop.statements)
+            values = [*self.loop.values.values()]
+            values += [s.value for s in self.loop.statements if isinstance(s, Store)]
+            emitter.hoist(values, written)
+        self.plan.emit(b, stage, begin, end, access, lambda *a: self._epilogue(emitter, *a))
+        emitter.leave(x.batch)
+
+    def _access(self, b: Builder, emitter: Emitter) -> Access:
+        x = self.contraction
+        bases = []
+        for load, axes in ((x.a, (x.row, x.depth)), (x.b, (x.depth, x.column))):
+            place = self.memory.offset(load.tensor, load.indices)
+            start = place.substitute({axis: Index() for axis in axes})
+            pointer = self.memory.pointers(load.tensor)
+            bases.append(b.offset(pointer, emitter.index(start), self.plan.product.element))
+        product = self.plan.product
+
+        def a(inner: Builder, m: Value) -> Value:
+            assert product.a_row_stride is not None
+            step = inner.mul(m, inner.i64(product.a_row_stride))
+            return inner.offset(bases[0], step, product.a_type)
+
+        def b_(inner: Builder, n: Value) -> Value:
+            step = inner.mul(n, inner.i64(product.b_column_stride))
+            return inner.offset(bases[1], step, product.b_type)
+
+        scratch = None
+        if self.scratch is not None:
+            per = self.plan.scratch_bytes
+            number = emitter.counters[x.batch]
+            own = b.mul(number, b.i64(per))
+            scratch = b.offset(self.memory.pointers(self.scratch), own, "i8")
+        return Access(a, b_, scratch)
+
+    def _epilogue(
+        self, emitter: Emitter, b: Builder, m: Value, n: Value, value: Value, lanes: int
+    ) -> None:
+        x = self.contraction
+        wide = lanes_of(value.type)
+        emitter.active = lanes
+        emitter.enter(x.row, m)
+        emitter.enter(x.column, n, vectorised=wide > 1)
+        emitter.locals[x.instruction.result] = value
+        for tensor in self.loop.values:
+            emitter.emit(self.loop.values[tensor])
+        for statement in self.loop.statements:
+            assert isinstance(statement, Store)
+            emitter.store(statement.tensor, statement.indices, emitter.emit(statement.value))
+        del emitter.locals[x.instruction.result]
+        emitter.leave(x.column)
+        emitter.leave(x.row)
+        emitter.active = emitter.lanes
+
+
+def flattened(kernel: Kernel, contraction: Contraction) -> InnerLoop:
+    """The epilogue's statements at the product's batch, row and column."""
+    result = contraction.instruction.result
+    places = kernel.group.places[result]
+    table: dict[Axis, Index] = {}
+    for place, index in zip(places, contraction.result_indices(), strict=True):
+        if place is not None:
+            table[kernel.outer[place]] = index
+    axes = (contraction.batch, contraction.row, contraction.column)
+    flat = InnerLoop(())
+    for loop in kernel.loops:
+        for tensor, value in loop.values.items():
+            flat.values[tensor] = value.substitute(table)
+        for statement in loop.statements:
+            where = tuple(i.substitute(table) for i in statement.indices)
+            if isinstance(statement, Store):
+                value = statement.value.substitute(table)
+                flat.statements.append(Store(statement.tensor, where, value))
+            elif statement.stored:
+                own = Local(statement.tensor, frozenset(axes))
+                flat.statements.append(Store(statement.tensor, where, own))
+    return flat

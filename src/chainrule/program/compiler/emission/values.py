@@ -1,0 +1,540 @@
+"""Emission of expressions: each distinct one once, as far out as its axes allow, in vector lanes.
+
+One axis at a time may be vectorised: a value that depends on it is a vector over consecutive
+counters, a value that does not is a scalar, spread where a vector is wanted.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from chainrule.program.compiler.expressions import (
+    Apply,
+    Constant,
+    Expression,
+    IndexValue,
+    Load,
+    Local,
+    RandomWord,
+    Within,
+)
+from chainrule.program.compiler.indices import Atom, Axis, Index, Lookup, Quotient, Remainder
+from chainrule.program.compiler.instructions import Instruction, Tensor
+from chainrule.program.compiler.llvm import arithmetic, philox
+from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.lowering.elements import lookups
+
+Offset = Callable[[Tensor, "tuple[Index, ...]"], Index]
+
+
+class Memory:
+    """Where a kernel finds its tensors.
+
+    Args:
+        pointers: Address of each tensor's first element.
+        offset: Number of the element at given indices, counted from there.
+        blame: Gives the number under which an instruction is reported for a bad index, above 0.
+        error: Address of the error word.
+    """
+
+    def __init__(
+        self,
+        pointers: Callable[[Tensor], Value],
+        offset: Offset,
+        blame: Callable[[Instruction], Value],
+        error: Value,
+    ) -> None:
+        self.pointers = pointers
+        self.offset = offset
+        self.blame = blame
+        self.error = error
+
+
+class Emitter:
+    """Emits expressions into a Builder.
+
+    Args:
+        builder: Where to.
+        memory: Where tensors lie.
+        lanes: Lanes of the vectorised axis's values.
+    """
+
+    def __init__(self, builder: Builder, memory: Memory, lanes: int) -> None:
+        self.b = builder
+        self.memory = memory
+        self.lanes = lanes
+        self.vector_axis: Axis | None = None
+        self.active = lanes
+        self.counters: dict[Axis, Value] = {}
+        self.depths: dict[Axis, int] = {}
+        self.locals: dict[Tensor, Value] = {}
+        self.named: dict[Tensor, Expression] = {}
+        self._needs: dict[Expression, frozenset[Tensor]] = {}
+        self._values: ChainMap[Expression, Value] = ChainMap()
+        self._indices: ChainMap[Index, Value] = ChainMap()
+        self._vectors: ChainMap[Index, Value] = ChainMap()
+
+    # -- scopes -------------------------------------------------------------------------------
+
+    def enter(self, axis: Axis, counter: Value, *, vectorised: bool = False) -> None:
+        """Start a scope in which ``axis`` has a value (of lane 0, if it is vectorised)."""
+        self.counters[axis] = counter
+        self.depths[axis] = len(self.depths)
+        if vectorised:
+            self.vector_axis = axis
+        self.push()
+
+    def leave(self, axis: Axis) -> None:
+        """End the scope of ``axis``: what was emitted in it is forgotten."""
+        self.pop()
+        del self.counters[axis], self.depths[axis]
+        if self.vector_axis is axis:
+            self.vector_axis = None
+
+    def push(self) -> None:
+        """Start a scope: a basic block that need not be run."""
+        self._values = self._values.new_child()
+        self._indices = self._indices.new_child()
+        self._vectors = self._vectors.new_child()
+
+    def pop(self) -> None:
+        """End a scope."""
+        self._values, self._indices = self._values.parents, self._indices.parents
+        self._vectors = self._vectors.parents
+
+    def hoist(self, expressions: Iterable[Expression], hidden: frozenset[Tensor]) -> None:
+        """Emit now what does not depend on the axes still to come.
+
+        Args:
+            expressions: What the coming loop computes.
+            hidden: Tensors that are written inside: their loads stay there.
+        """
+        pending = list(expressions)
+        seen: set[Expression] = set()
+        while pending:
+            node = pending.pop()
+            if node in seen or isinstance(node, Constant):
+                continue
+            seen.add(node)
+            if self._is_ready(node, hidden):
+                self.emit(node)
+                continue
+            pending += node.arguments
+            if isinstance(node, Load):
+                self._hoist_index(self.memory.offset(node.tensor, node.indices))
+                for index in node.indices:
+                    pending += lookups(index)
+            elif isinstance(node, Local) and node.tensor in self.named:
+                pending.append(self.named[node.tensor])
+
+    def _is_ready(self, node: Expression, hidden: frozenset[Tensor]) -> bool:
+        if any(axis not in self.counters for axis in node.axes):
+            return False
+        return all(t in self.locals for t in self._needed(node, hidden))
+
+    def _needed(self, node: Expression, hidden: frozenset[Tensor]) -> frozenset[Tensor]:
+        """Finished folds, and tensors written by this kernel, that a value depends on."""
+        found = self._needs.get(node)
+        if found is None:
+            for part in node.walk():
+                if part in self._needs:
+                    continue
+                needs = frozenset[Tensor]().union(*(self._needs[a] for a in part.arguments))
+                if isinstance(part, Local):
+                    named = self.named.get(part.tensor)
+                    needs = (
+                        frozenset((part.tensor,)) if named is None else self._needed(named, hidden)
+                    )
+                elif isinstance(part, Load) and part.tensor in hidden:
+                    needs |= {part.tensor}
+                if isinstance(part, Load | IndexValue | Within | RandomWord):
+                    places = part.indices if isinstance(part, Load) else (part.key[0],)
+                    for place in places:
+                        for inner in lookups(place):
+                            needs |= self._needed(inner, hidden)
+                self._needs[part] = needs
+            found = self._needs[node]
+        return found
+
+    def _hoist_index(self, index: Index) -> None:
+        terms = {a: c for a, c in index.terms.items() if all(x in self.counters for x in a.axes)}
+        if terms and not any(isinstance(a, Lookup) for a in terms):
+            self.index(Index(terms))
+
+    # -- expressions --------------------------------------------------------------------------
+
+    def emit(self, expression: Expression) -> Value:
+        """The value: a vector if it depends on the vectorised axis, else a scalar."""
+        found = self._values.get(expression)
+        if found is not None:
+            return found
+        for node in expression.walk():
+            if node not in self._values:
+                self._values[node] = self._emit(node)
+        return self._values[expression]
+
+    def vector(self, expression: Expression) -> Value:
+        """The value in all lanes of the vectorised axis (a scalar where none is)."""
+        return self.spread(self.emit(expression))
+
+    def spread(self, value: Value) -> Value:
+        """A scalar in all lanes, where an axis is vectorised."""
+        if self.vector_axis is None or lanes_of(value.type) == self.lanes:
+            return value
+        return self.b.splat(value, self.lanes)
+
+    def _emit(self, node: Expression) -> Value:
+        if isinstance(node, Constant):
+            return self.b.constant(arithmetic.llvm_type(node.dtype), node.value)
+        if isinstance(node, Apply):
+            return self._apply(node)
+        if isinstance(node, Load):
+            return self._load(node)
+        if isinstance(node, Local):
+            return self._local(node)
+        if isinstance(node, IndexValue):
+            return self.number(node.index)
+        if isinstance(node, Within):
+            return self._within(node)
+        assert isinstance(node, RandomWord)
+        return self._random_word(node)
+
+    def _local(self, node: Local) -> Value:
+        if node.tensor in self.locals:
+            return self.locals[node.tensor]
+        return self.emit(self.named[node.tensor])
+
+    def _apply(self, node: Apply) -> Value:
+        arguments = [self.emit(a) for a in node.arguments]
+        if any(lanes_of(a.type) > 1 for a in arguments):
+            arguments = [self.spread(a) for a in arguments]
+        kinds = [a.dtype for a in node.arguments]
+        return arithmetic.apply(self.b, node.op, arguments, kinds, node.dtype)
+
+    def _within(self, node: Within) -> Value:
+        index, low, high = node.parts
+        value = self.number(index)
+        smallest, largest = index.range
+        tests = []
+        if smallest < low:
+            tests.append(self.b.compare("sge", value, self.b.constant(value.type, low)))
+        if largest >= high:
+            tests.append(self.b.compare("slt", value, self.b.constant(value.type, high)))
+        if not tests:
+            return self.b.constant(vector("i1", lanes_of(value.type)), True)
+        return tests[0] if len(tests) == 1 else self.b.binary("and", *tests)
+
+    def _random_word(self, node: RandomWord) -> Value:
+        arguments = [self.emit(a) for a in node.arguments]
+        wide = any(lanes_of(a.type) > 1 for a in arguments) or self._varies(node.word)
+        if not wide:
+            words = philox.random_words(self.b, *arguments)
+            return self._pick(words, self.number(node.word))
+        arguments = [self.spread(a) for a in arguments]
+        if self._counts_words(node.word):
+            blocks = [self.b.shuffle(a, a, range(0, self.lanes, 4)) for a in arguments]
+            words = philox.random_words(self.b, *blocks)
+            return self._interleave(words)
+        words = philox.random_words(self.b, *arguments)
+        return self._pick(words, self.spread(self.number(node.word)))
+
+    def _counts_words(self, word: Index) -> bool:
+        """True if the lanes take the words of whole blocks in order."""
+        if self.lanes % 4 or len(word.terms) != 1 or word.constant:
+            return False
+        ((atom, coefficient),) = word.terms.items()
+        if isinstance(atom, Axis):
+            return False
+        return (
+            coefficient == 1
+            and isinstance(atom, Remainder)
+            and self.lane_stride(atom.index) == 1
+            and self._is_multiple(atom.index, 4)
+        )
+
+    def _interleave(self, words: Sequence[Value]) -> Value:
+        quarter = self.lanes // 4
+        halves = [self.b.shuffle(words[i], words[i + 1], range(2 * quarter)) for i in (0, 2)]
+        order = [word * quarter + block for block in range(quarter) for word in range(4)]
+        return self.b.shuffle(halves[0], halves[1], order)
+
+    def _pick(self, words: Sequence[Value], word: Value) -> Value:
+        chosen = words[3]
+        for number in (2, 1, 0):
+            here = self.b.compare("eq", word, self.b.constant(word.type, number))
+            chosen = self.b.select(here, words[number], chosen)
+        return chosen
+
+    # -- indices ------------------------------------------------------------------------------
+
+    def _varies(self, index: Index) -> bool:
+        return self.vector_axis in index.axes
+
+    def _is_multiple(self, index: Index, divisor: int) -> bool:
+        """True if the index is a multiple of ``divisor`` at lane 0, which is one of ``lanes``."""
+        if index.constant % divisor:
+            return False
+        return all(
+            c % divisor == 0 or (a is self.vector_axis and self.lanes % divisor == 0)
+            for a, c in index.terms.items()
+        )
+
+    def lane_stride(self, index: Index) -> int | None:
+        """By how much the index grows from lane to lane; None if unevenly."""
+        total = 0
+        for atom, coefficient in index.terms.items():
+            stride = self._atom_stride(atom)
+            if stride is None:
+                return None
+            total += stride * coefficient
+        return total
+
+    def _atom_stride(self, atom: Atom) -> int | None:
+        if self.vector_axis not in atom.axes:
+            return 0
+        if isinstance(atom, Axis):
+            return 1
+        if isinstance(atom, Quotient | Remainder):
+            # a vector that starts at a multiple of its lanes stays within one block of them
+            whole = atom.divisor % self.lanes == 0
+            if (
+                whole
+                and self.lane_stride(atom.index) == 1
+                and self._is_multiple(atom.index, self.lanes)
+            ):
+                return 0 if isinstance(atom, Quotient) else 1
+        return None
+
+    def index(self, index: Index) -> Value:
+        """The index at lane 0, summed from the outermost axis inwards."""
+        found = self._indices.get(index)
+        if found is not None:
+            return found
+        ranked = sorted(index.terms.items(), key=lambda term: self._depth(term[0]))
+        total = self.b.i64(0)
+        known: dict[Atom, int] = {}
+        position = 0
+        while position < len(ranked):
+            depth = self._depth(ranked[position][0])
+            part = []
+            while position < len(ranked) and self._depth(ranked[position][0]) == depth:
+                part.append(ranked[position])
+                position += 1
+            known |= dict(part)
+            prefix = Index(known)
+            if prefix in self._indices:
+                total = self._indices[prefix]
+                continue
+            for atom, coefficient in part:
+                scaled = self.b.mul(self._atom(atom), self.b.i64(coefficient))
+                total = self.b.add(total, scaled)
+            self._indices[prefix] = total
+        total = self.b.add(total, self.b.i64(index.constant))
+        self._indices[index] = total
+        return total
+
+    def _depth(self, atom: Atom) -> int:
+        return max((self.depths.get(a, 0) for a in atom.axes), default=-1)
+
+    def _atom(self, atom: Atom) -> Value:
+        if isinstance(atom, Axis):
+            return self.counters[atom]
+        if isinstance(atom, Lookup):
+            return self.b.extract(self._lookup(atom), 0)
+        key = Index({atom: 1})
+        if key not in self._indices:
+            value, divisor = self.index(atom.index), self.b.i64(atom.divisor)
+            self._indices[key] = self._divide(value, divisor, atom)
+        return self._indices[key]
+
+    def _divide(self, value: Value, divisor: Value, atom: Quotient | Remainder) -> Value:
+        wanted = "div" if isinstance(atom, Quotient) else "rem"
+        low, high = atom.index.range
+        if low >= 0:
+            if high < 1 << 31:  # a multiplication by a 32-bit reciprocal is the cheapest
+                narrow = self.b.convert("trunc", value, "i32")
+                by = self.b.constant(narrow.type, int(atom.divisor))
+                return self.b.convert("zext", self.b.binary("u" + wanted, narrow, by), "i64")
+            return self.b.binary("u" + wanted, value, self._like(divisor, value))
+        by = self._like(divisor, value)
+        quotient = self.b.binary("sdiv", value, by)
+        rest = self.b.binary("srem", value, by)
+        below = self.b.compare("slt", rest, self.b.constant(value.type, 0))
+        if wanted == "div":
+            less = self.b.sub(quotient, self.b.constant(value.type, 1))
+            return self.b.select(below, less, quotient)
+        return self.b.select(below, self.b.add(rest, by), rest)
+
+    def _like(self, scalar: Value, other: Value) -> Value:
+        return self.b.splat(scalar, lanes_of(other.type))
+
+    def number(self, index: Index) -> Value:
+        """The index as a value: in all lanes if it varies over them."""
+        if not self._varies(index):
+            return self.index(index)
+        found = self._vectors.get(index)
+        if found is None:
+            found = self._vectors[index] = self._index_vector(index)
+        return found
+
+    def _index_vector(self, index: Index) -> Value:
+        stride = self.lane_stride(index)
+        if stride is not None and not any(isinstance(a, Lookup) for a in index.terms):
+            base = self.b.splat(self.index(index), self.lanes)
+            steps = self.b.constants("i64", [stride * lane for lane in range(self.lanes)])
+            return self.b.add(base, steps)
+        total = self.b.splat(self.index(self._steady(index)), self.lanes)
+        for atom, coefficient in index.terms.items():
+            if self.vector_axis in atom.axes:
+                value = self._atom_vector(atom)
+                factor = self.b.constant(value.type, coefficient)
+                total = self.b.add(total, self.b.mul(value, factor))
+        return total
+
+    def _steady(self, index: Index) -> Index:
+        terms = {a: c for a, c in index.terms.items() if self.vector_axis not in a.axes}
+        return Index(terms, index.constant)
+
+    def _atom_vector(self, atom: Atom) -> Value:
+        if isinstance(atom, Axis):
+            return self.number(Index({atom: 1}))
+        if isinstance(atom, Lookup):
+            return self.spread(self._lookup(atom))
+        value = self.number(atom.index)
+        return self._divide(value, self.b.i64(atom.divisor), atom)
+
+    def _lookup(self, atom: Lookup) -> Value:
+        """The number that data holds, checked: a bad one is reported and 0 in its place."""
+        value = self.emit(atom.expression)
+        place = arithmetic.apply(
+            self.b, "cast", [value], [atom.expression.dtype], np.dtype(np.int64)
+        )
+        if atom.source is None:  # checked before the program was started
+            return place
+        good = self.b.compare("ult", place, self.b.constant(place.type, atom.extent))
+        if atom.expression.dtype == np.uint64:
+            good = self.b.binary(
+                "and", good, self.b.compare("sge", place, self.b.constant(place.type, 0))
+            )
+        self._report(good, place, atom)
+        return self.b.select(good, place, self.b.constant(place.type, 0))
+
+    def _report(self, good: Value, place: Value, atom: Lookup) -> None:
+        lanes = lanes_of(good.type)
+        checked = good
+        if lanes > 1:
+            mask = self.mask()
+            if mask is not None:
+                off = self.b.binary("xor", mask, self.b.constant(mask.type, True))
+                checked = self.b.binary("or", good, off)
+        bits = self.b.define(f"i{lanes}", f"bitcast {checked.type} {checked.name} to i{lanes}")
+        if lanes == 1:
+            bits = checked
+        bad = self.b.compare("ne", bits, Value(bits.type, "-1" if lanes > 1 else "true"))
+        with self.b.when(bad):
+            number = self.memory.blame(atom.source)
+            for lane in range(lanes):
+                fine = self.b.extract(checked, lane)
+                code = self.b.select(fine, self.b.i64(0), number)
+                self.b.call_own(
+                    "report_index", self.memory.error, code, self.b.extract(place, lane)
+                )
+
+    # -- memory -------------------------------------------------------------------------------
+
+    def mask(self) -> Value | None:
+        """The lanes that exist; None if all do."""
+        if self.active == self.lanes:
+            return None
+        return self.b.first_lanes(self.active, self.lanes)
+
+    def address(self, tensor: Tensor, indices: tuple[Index, ...]) -> tuple[Value, int | None]:
+        """The address at lane 0, and the stride from lane to lane in elements."""
+        offset = self.memory.offset(tensor, indices)
+        element = arithmetic.memory_type(tensor.dtype)
+        stride = self.lane_stride(offset)
+        if stride is None:
+            return self.memory.pointers(tensor), None
+        return self.b.offset(self.memory.pointers(tensor), self.index(offset), element), stride
+
+    def _load(self, node: Load) -> Value:
+        element = arithmetic.memory_type(node.tensor.dtype)
+        if node.tensor.size == 0:
+            return self.b.constant(arithmetic.llvm_type(node.dtype), 0)
+        guard = None if node.guard is None else self.emit(node.guard)
+        offset = self.memory.offset(node.tensor, node.indices)
+        varies = self._varies(offset) or (guard is not None and lanes_of(guard.type) > 1)
+        if self.vector_axis is None or not varies:
+            raw = self._load_one(node.tensor, element, self.index(offset), guard)
+        else:
+            raw = self._load_lanes(node.tensor, element, offset, guard)
+        return arithmetic.from_memory(self.b, raw, node.dtype)
+
+    def _load_one(self, tensor: Tensor, element: str, place: Value, guard: Value | None) -> Value:
+        if guard is not None:
+            place = self.b.select(guard, place, self.b.i64(0))
+        pointer = self.b.offset(self.memory.pointers(tensor), place, element)
+        return self.b.load(element, pointer)
+
+    def _load_lanes(
+        self, tensor: Tensor, element: str, offset: Index, guard: Value | None
+    ) -> Value:
+        wide = vector(element, self.lanes)
+        stride = self.lane_stride(offset)
+        mask = self.mask()
+        if stride == 1:
+            base = self.memory.pointers(tensor)
+            if guard is not None:
+                guard = self.spread(guard)
+                mask = guard if mask is None else self.b.binary("and", mask, guard)
+            pointer = self.b.offset(base, self.index(offset), element)
+            if mask is None:
+                return self.b.load(wide, pointer)
+            return self.b.masked_load(wide, pointer, mask, self.b.zero(wide))
+        return self._gather_lanes(tensor, element, offset, guard)
+
+    def _gather_lanes(
+        self, tensor: Tensor, element: str, offset: Index, guard: Value | None
+    ) -> Value:
+        """Lane by lane; lanes that do not exist or are guarded read element 0."""
+        b = self.b
+        places = self.number(offset)
+        mask = self.mask()
+        if guard is not None:
+            guard = self.spread(guard)
+            mask = guard if mask is None else b.binary("and", mask, guard)
+        if mask is not None:
+            places = b.select(mask, places, b.constant(places.type, 0))
+        result = b.poison(vector(element, self.lanes))
+        base = self.memory.pointers(tensor)
+        for lane in range(self.lanes):
+            pointer = b.offset(base, b.extract(places, lane), element)
+            result = b.insert(result, b.load(element, pointer), lane)
+        return result
+
+    def store(self, tensor: Tensor, indices: tuple[Index, ...], value: Value) -> None:
+        """Write the value of the present element or lanes."""
+        b = self.b
+        element = arithmetic.memory_type(tensor.dtype)
+        offset = self.memory.offset(tensor, indices)
+        base = self.memory.pointers(tensor)
+        raw = arithmetic.to_memory(b, value, tensor.dtype)
+        if self.vector_axis is None or not self._varies(offset):
+            b.store(raw, b.offset(base, self.index(offset), element))
+            return
+        raw = self.spread(raw)
+        if self.lane_stride(offset) == 1:
+            pointer = b.offset(base, self.index(offset), element)
+            mask = self.mask()
+            if mask is None:
+                b.store(raw, pointer)
+            else:
+                b.masked_store(raw, pointer, mask)
+            return
+        places = self.number(offset)
+        for lane in range(self.active):
+            pointer = b.offset(base, b.extract(places, lane), element)
+            b.store(b.extract(raw, lane), pointer)

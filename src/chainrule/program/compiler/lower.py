@@ -1,0 +1,458 @@
+"""Lowering: a block becomes a schedule of kernels, whose functions are written into a module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from chainrule.errors import CompilerError
+from chainrule.ops.origin import Origin
+from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler.contractions import (
+    Contraction,
+    bring_operands_to_memory,
+    describe,
+    is_candidate,
+)
+from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
+from chainrule.program.compiler.emission.products import ProductEmitter
+from chainrule.program.compiler.emission.values import Memory
+from chainrule.program.compiler.emission.vectorisation import choose
+from chainrule.program.compiler.expressions import Apply, Load
+from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
+from chainrule.program.compiler.indices import Index, ravel
+from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, KernelBuilder, Store
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.lowering.elements import ELEMENTS, loads
+from chainrule.program.compiler.lowering.reductions import FOLDS
+from chainrule.program.compiler.lowering.singles import SINGLES
+from chainrule.program.compiler.products.planning import Stage, plan
+from chainrule.program.compiler.schedule import (
+    BranchItem,
+    CheckItem,
+    Item,
+    KernelItem,
+    LoopItem,
+)
+
+VECTOR_GAIN = 4.0  # how much faster a product's arithmetic runs than a nest's
+_NOWHERE = Origin("", 0, "", 0)
+
+
+class Lowering:
+    """Lowers the blocks of one program into one module.
+
+    Args:
+        module: Takes the kernels' functions.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.blamed: list[Instruction] = []
+        self.owned: list[Tensor] = []
+        self.aliases: dict[Tensor, Tensor] = {}
+        self._texts: dict[str, str] = {}
+
+    def offset(self, tensor: Tensor, indices: tuple[Index, ...]) -> Index:
+        """Number of an element in its tensor's memory."""
+        return ravel(indices, tensor.shape)
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """The tensor whose memory a tensor lies in."""
+        while tensor in self.aliases:
+            tensor = self.aliases[tensor]
+        return tensor
+
+    # -- blocks -------------------------------------------------------------------------------
+
+    def lower(
+        self,
+        block: Block,
+        given: set[Tensor],
+        writes: Mapping[Tensor, Tensor] | None = None,
+        loss: Tensor | None = None,
+    ) -> list[Item]:
+        """The schedule of a block.
+
+        Args:
+            block: Its outputs are results of its own instructions, each once.
+            given: Results whose memory is provided by the caller.
+            writes: Result → input whose memory it takes over at the end of a step.
+            loss: Result that must be finite before anything of ``writes`` is overwritten.
+        """
+        forced = set(block.outputs)
+        forced |= _operands_in_memory(block)
+        bring_operands_to_memory(block, is_virtual)
+        fusion = Fusion(block, set(), forced)
+        products = self._products(block, fusion)
+        fusion.products = set(products)
+        fusion.run()
+        stored = _stored(block, fusion)
+        in_place = self._overwrite(fusion, writes or {}, loss)
+        groups = ordered(fusion.groups)
+        items: list[Item] = []
+        for group in groups:
+            if group.kind == "single":
+                items += self._single(group.members[0])
+            elif group.kind == "product":
+                items += self._product(group, products[group.members[0]], stored, fusion)
+            else:
+                items.append(self._nest(group, stored, fusion))
+            for member in group.members:
+                self.owned += [r for r in member.results if r in stored and r not in given]
+        if loss is not None:
+            items = self._checked(items, loss, in_place)
+        for new, old in (writes or {}).items():
+            if new not in in_place:
+                items.append(self._copy(new, old))
+        return items
+
+    def _overwrite(
+        self, fusion: Fusion, writes: Mapping[Tensor, Tensor], loss: Tensor | None
+    ) -> set[Tensor]:
+        """Let results take the place of the state that they replace, where nobody reads it later."""
+        done: set[Tensor] = set()
+        for new, old in writes.items():
+            group = fusion.group_of[new]
+            before = fusion.readers(old)
+            if loss is not None:
+                before.append(fusion.group_of[loss])
+                if fusion.group_of[loss] is group:
+                    continue
+            if not fusion.reads_in_place(group, old, new):
+                continue
+            if fusion.run_after(group, before):
+                self.aliases[new] = old
+                done.add(new)
+        return done
+
+    def _checked(self, items: list[Item], loss: Tensor, in_place: set[Tensor]) -> list[Item]:
+        """Put the test of the loss before the first item that overwrites state."""
+        position = len(items)
+        for number, item in enumerate(items):
+            if isinstance(item, KernelItem) and item.writes & in_place:
+                position = number
+                break
+        return [*items[:position], CheckItem(loss), *items[position:]]
+
+    def _products(self, block: Block, fusion: Fusion) -> dict[Instruction, Contraction]:
+        found = {}
+        for x in block.instructions:
+            contraction = describe(x, fusion.is_leaf) if is_candidate(x) else None
+            if contraction is not None and contraction.product(self.offset) is not None:
+                found[x] = contraction
+        return found
+
+    def _product(
+        self, group: Group, contraction: Contraction, stored: set[Tensor], fusion: Fusion
+    ) -> list[Item]:
+        kernel = KernelBuilder(group, stored, fusion.is_leaf).build("epilogue")
+        product = contraction.product(self.offset)
+        assert product is not None
+        chosen = plan(product, self.module.target)
+        scratch = None
+        if chosen.scratch_bytes:
+            size = chosen.scratch_bytes * contraction.batch.extent
+            scratch = Tensor((size,), np.uint8, name="packed operands")
+            self.owned.append(scratch)
+        emitter = ProductEmitter(contraction, chosen, kernel, scratch)
+        items: list[Item] = []
+        for stage in chosen.stages:
+            items.append(self._stage(emitter, stage, kernel, scratch))
+        return items
+
+    def _stage(
+        self, emitter: ProductEmitter, stage: Stage, kernel: Kernel, scratch: Tensor | None
+    ) -> KernelItem:
+        x = emitter.contraction
+        last = stage == emitter.plan.stages[-1]
+        operands = {x.a.tensor, x.b.tensor}
+        reads = operands | {load.tensor for loop in [emitter.loop] for load in _loop_loads(loop)}
+        writes = {s.tensor for s in emitter.loop.statements}
+        pointers = list(dict.fromkeys([x.a.tensor, x.b.tensor]))
+        if last:
+            more = [load.tensor for load in _loop_loads(emitter.loop)]
+            more += [s.tensor for s in emitter.loop.statements]
+            pointers = list(dict.fromkeys([*pointers, *more]))
+        if scratch is not None:
+            pointers.append(scratch)
+            (reads if last else writes).add(scratch)
+        blames: list[int] = []
+        name = self._function(
+            f"kernel{len(self._texts)}",
+            pointers,
+            blames,
+            lambda b, memory, begin, end: emitter.emit(b, stage, memory, begin, end),
+        )
+        product = emitter.plan.product
+        flops = float(product.flops * x.batch.extent) / VECTOR_GAIN if last else 0.0
+        moved = float(sum(t.bytes for t in pointers))
+        title = f"{stage.name} {product.rows}x{product.depth}x{product.columns} " + " ".join(
+            dict.fromkeys(m.op.name for m in kernel.group.members[1:])
+        )
+        if not last:
+            reads, writes = operands, {scratch} if scratch is not None else set()
+        return KernelItem(
+            name, pointers, reads, writes, emitter.tasks(stage), blames, flops, moved, None, title
+        )
+
+    def _nest(self, group: Group, stored: set[Tensor], fusion: Fusion) -> KernelItem:
+        name = f"kernel{len(self._texts)}"
+        kernel = KernelBuilder(group, stored, fusion.is_leaf).build(name)
+        stored |= set(kernel.writes())
+        choice = choose(kernel, self.module.target, self.offset)
+        pointers = _pointers(kernel)
+        blames: list[int] = []
+
+        def emit(b: Builder, memory: Memory, begin: Value, end: Value) -> None:
+            NestEmitter(b, kernel, memory, choice).emit(begin, end)
+
+        final = self._function(name, pointers, blames, emit)
+        flops, moved = _work(kernel)
+        return KernelItem(
+            final,
+            pointers,
+            kernel.reads(),
+            set(kernel.writes()),
+            n_tasks(kernel, choice),
+            blames,
+            flops,
+            moved,
+            title=" ".join(dict.fromkeys(m.op.name for m in group.members)),
+        )
+
+    def _function(
+        self,
+        name: str,
+        pointers: Sequence[Tensor],
+        blames: list[int],
+        emit: Callable[[Builder, Memory, Value, Value], None],
+    ) -> str:
+        """Write a kernel's function; one that has been written before is used again.
+
+        Its parameters are the tensors' addresses, the error word, the first of the numbers of
+        instructions to blame for bad indices, and the range of tasks.
+        """
+        parameters = [("ptr", f"p{i}") for i in range(len(pointers))]
+        parameters += [("ptr", "error"), ("ptr", "blames"), ("i64", "begin"), ("i64", "end")]
+        b = Builder(self.module, name, parameters)
+        table = dict(zip(pointers, b.parameters, strict=False))
+        numbers: dict[Instruction, int] = {}
+
+        def blame(instruction: Instruction) -> Value:
+            if instruction not in numbers:
+                numbers[instruction] = len(numbers)
+                blames.append(self._blame(instruction) + 1)
+            return b.load("i64", b.offset(b.parameters[-3], numbers[instruction], "i64"))
+
+        memory = Memory(table.__getitem__, self.offset, blame, b.parameters[-4])
+        emit(b, memory, b.parameters[-2], b.parameters[-1])
+        b.finish()
+        text = self.module.function_text(name)
+        shape = text.replace(f"@{name}(", "@(", 1)
+        known = self._texts.setdefault(shape, name)
+        if known != name:
+            self.module.remove_function(name)
+        return known
+
+    def _blame(self, instruction: Instruction) -> int:
+        if instruction not in self.blamed:
+            self.blamed.append(instruction)
+        return self.blamed.index(instruction)
+
+    # -- instructions with kernels or loops of their own ---------------------------------------
+
+    def _single(self, x: Instruction) -> list[Item]:
+        if x.op.name == "scan":
+            return self._scan(x)
+        if x.op.name == "cond":
+            return self._cond(x)
+        if x.op.name == "while_loop":
+            return self._while(x)
+        if x.op.name not in SINGLES:
+            raise CompilerError(f"the compiler has no lowering for the op {x.op.name}")
+        single = SINGLES[x.op.name]
+        operands = list(dict.fromkeys(t for t in x.operands))
+        pointers = [*operands, *x.results]
+        scratch = None
+        size = single.scratch_bytes(x)
+        if size:
+            scratch = Tensor((size,), np.uint8, name="scratch")
+            self.owned.append(scratch)
+            pointers.append(scratch)
+        blames: list[int] = []
+
+        def emit(b: Builder, memory: Memory, begin: Value, end: Value) -> None:
+            room = None if scratch is None else memory.pointers(scratch)
+            single.emit(b, x, memory, begin, end, room)
+
+        name = self._function(f"kernel{len(self._texts)}", pointers, blames, emit)
+        moved = float(sum(t.bytes for t in pointers))
+        item = KernelItem(
+            name,
+            pointers,
+            set(operands),
+            set(x.results),
+            single.tasks(x),
+            blames,
+            0.0,
+            moved,
+            scratch,
+            x.op.name,
+        )
+        self.owned += [r for r in x.results if r not in self.owned]
+        return [item]
+
+    def _scan(self, x: Instruction) -> list[Item]:
+        n_carry, n_xs = x.attributes["n_carry"], x.attributes["n_xs"]
+        body = own_outputs(x.bodies["body"])
+        slices: dict[Tensor, Tensor] = {}
+        items: list[Item] = []
+        carries = body.inputs[:n_carry]
+        for carry, start in zip(carries, x.operands[:n_carry], strict=True):
+            self.owned.append(carry)
+            items.append(self._copy(start, carry))
+        for inside, outside in zip(
+            body.inputs[n_carry : n_carry + n_xs], x.operands[n_carry : n_carry + n_xs], strict=True
+        ):
+            slices[inside] = outside
+        constants = body.inputs[n_carry + n_xs :]
+        for inside, outside in zip(constants, x.operands[n_carry + n_xs :], strict=True):
+            self.aliases[inside] = outside
+        stacked = body.outputs[n_carry:]
+        for inside, outside in zip(stacked, x.results[n_carry:], strict=True):
+            slices[inside] = outside
+        inner = self.lower(body, set(stacked))
+        inner += [
+            self._copy(new, carry)
+            for new, carry in zip(body.outputs[:n_carry], carries, strict=True)
+        ]
+        items.append(LoopItem(x.attributes["length"], x.attributes["reverse"], slices, inner))
+        for carry, result in zip(carries, x.results[:n_carry], strict=True):
+            items.append(self._copy(carry, result))
+        self.owned += list(x.results)
+        return items
+
+    def _cond(self, x: Instruction) -> list[Item]:
+        branches = []
+        for key in ("on_true", "on_false"):
+            body = own_outputs(x.bodies[key])
+            for inside, outside in zip(body.inputs, x.operands[1:], strict=True):
+                self.aliases[inside] = outside
+            for inside, outside in zip(body.outputs, x.results, strict=True):
+                self.aliases[inside] = outside
+            branches.append(self.lower(body, set(body.outputs)))
+        self.owned += list(x.results)
+        return [BranchItem(x.operands[0], branches[0], branches[1])]
+
+    def _while(self, x: Instruction) -> list[Item]:
+        n_state, n_test = x.attributes["n_state"], x.attributes["n_test"]
+        test, body = own_outputs(x.bodies["test"]), own_outputs(x.bodies["body"])
+        constants = x.operands[n_state:]
+        items: list[Item] = []
+        for place, start in enumerate(x.operands[:n_state]):
+            result = x.results[place]
+            self.owned.append(result)
+            items.append(self._copy(start, result))
+            self.aliases[test.inputs[place]] = result
+            self.aliases[body.inputs[place]] = result
+        for inside, outside in zip(test.inputs[n_state:], constants[:n_test], strict=True):
+            self.aliases[inside] = outside
+        for inside, outside in zip(body.inputs[n_state:], constants[n_test:], strict=True):
+            self.aliases[inside] = outside
+        before = self.lower(test, set())
+        inner = self.lower(body, set())
+        inner += [
+            self._copy(new, result) for new, result in zip(body.outputs, x.results, strict=True)
+        ]
+        items.append(LoopItem(None, False, {}, inner, before, test.outputs[0]))
+        return items
+
+    def _copy(self, source: Tensor, target: Tensor) -> KernelItem:
+        """A kernel that copies a tensor, by the same machinery as any other."""
+        instruction = Instruction(
+            REGISTRY["barrier"], [source], {}, [(source.shape, source.dtype)], _NOWHERE
+        )
+        block = Block([source], [instruction], [instruction.result])
+        (item,) = self.lower(block, {instruction.result})
+        assert isinstance(item, KernelItem)
+        self.aliases[instruction.result] = target
+        return item
+
+
+def own_outputs(block: Block) -> Block:
+    """The block with every output a result of its own: inputs, constants and twins are copied."""
+    seen: set[Tensor] = set()
+    outputs = []
+    for output in block.outputs:
+        if output.producer is None or output in seen or output in block.inputs:
+            made = Instruction(
+                REGISTRY["barrier"], [output], {}, [(output.shape, output.dtype)], _NOWHERE
+            )
+            block.instructions.append(made)
+            output = made.result
+        seen.add(output)
+        outputs.append(output)
+    block.outputs = outputs
+    return block
+
+
+def _operands_in_memory(block: Block) -> set[Tensor]:
+    """Operands of instructions with kernels of their own: they read memory."""
+    return {
+        operand
+        for instruction in block.instructions
+        if instruction.op.name not in ELEMENTS and instruction.op.name not in FOLDS
+        for operand in instruction.operands
+        if operand.producer is not None
+    }
+
+
+def _stored(block: Block, fusion: Fusion) -> set[Tensor]:
+    """Tensors that are read outside of their group, or leave."""
+    stored = set(block.outputs)
+    for group in fusion.groups:
+        for member in group.members:
+            if member.op.name == "cumsum":
+                stored.add(member.result)
+            for operand in member.operands:
+                for source in fusion.sources(operand):
+                    if fusion.group_of.get(source) is not group:
+                        stored.add(source)
+    return stored
+
+
+def _loop_loads(loop: InnerLoop) -> list[Load]:
+    """Loads of a product's epilogue."""
+    values = [*loop.values.values()]
+    values += [s.value for s in loop.statements if isinstance(s, Store)]
+    return [load for value in values for load in loads(value)]
+
+
+def _pointers(kernel: Kernel) -> list[Tensor]:
+    """Tensors that a kernel reads or writes, in order of appearance."""
+    found: dict[Tensor, None] = {}
+    for expression in kernel.expressions():
+        found.update(dict.fromkeys(x.tensor for x in loads(expression)))
+    found.update(dict.fromkeys(kernel.writes()))
+    return list(found)
+
+
+def _work(kernel: Kernel) -> tuple[float, float]:
+    """Arithmetic and memory traffic of one run, roughly: what profiles and thread counts need."""
+    outer = math.prod(a.extent for a in kernel.outer)
+    flops = 0.0
+    for loop in kernel.loops:
+        turns = outer * math.prod(a.extent for a in loop.axes)
+        nodes = [n for v in loop.values.values() for n in v.walk()]
+        for statement in loop.statements:
+            value = statement.fold.value if isinstance(statement, FoldInto) else statement.value
+            nodes += list(value.walk())
+            flops += turns * isinstance(statement, FoldInto)
+        flops += turns * sum(isinstance(n, Apply) for n in set(nodes))
+    moved = float(sum(t.bytes for t in kernel.reads() | set(kernel.writes())))
+    return flops, moved

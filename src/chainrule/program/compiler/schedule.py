@@ -1,0 +1,235 @@
+"""A block as work in order: kernels, loops and branches, with the memory that they read and write.
+
+The schedule is a tree: kernels are its leaves, a ``scan`` or ``while_loop`` an item that holds the
+items of its body, a ``cond`` one that holds those of both branches. Threads run it side by side;
+``Barrier`` marks are put where one reads what another wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chainrule.program.compiler.instructions import Tensor
+
+
+@dataclass(eq=False)
+class KernelItem:
+    """One kernel.
+
+    Args:
+        name: Its function in the module.
+        pointers: The tensors whose addresses it takes, in order.
+        reads: Those that it reads.
+        writes: Those that it writes.
+        tasks: Pieces that threads share; 1: the first thread runs it.
+        blames: Numbers of the instructions whose indices it checks.
+        flops: Arithmetic of one run, roughly.
+        moved: Bytes read and written by one run, at least.
+        scratch: Bytes of memory that it needs beside tensors, shared by all tasks.
+        title: What it does, for listings and profiles.
+    """
+
+    name: str
+    pointers: list[Tensor]
+    reads: set[Tensor]
+    writes: set[Tensor]
+    tasks: int
+    blames: list[int] = field(default_factory=list)
+    flops: float = 0.0
+    moved: float = 0.0
+    scratch: Tensor | None = None
+    title: str = ""
+
+
+@dataclass(eq=False)
+class LoopItem:
+    """The body of a ``scan`` (a fixed number of turns) or ``while_loop`` (while ``test`` is true).
+
+    Args:
+        length: Number of turns; None: as long as ``test`` holds.
+        reverse: Count downwards.
+        slices: Tensor of the body → the tensor outside of which it is one row a turn.
+        body: What one turn runs.
+        test_items: What computes ``test`` before every turn.
+        test: A bool scalar.
+    """
+
+    length: int | None
+    reverse: bool
+    slices: dict[Tensor, Tensor]
+    body: list[Item]
+    test_items: list[Item] = field(default_factory=list)
+    test: Tensor | None = None
+
+
+@dataclass(eq=False)
+class BranchItem:
+    """Runs one of two lists by a bool scalar."""
+
+    chosen: Tensor
+    on_true: list[Item]
+    on_false: list[Item]
+
+
+@dataclass(eq=False)
+class CheckItem:
+    """All threads leave the program if this loss is not finite."""
+
+    loss: Tensor
+
+
+class Barrier:
+    """All threads wait for each other."""
+
+
+Item = KernelItem | LoopItem | BranchItem | CheckItem | Barrier
+
+
+def kernels(items: Sequence[Item]) -> Iterator[KernelItem]:
+    """All kernels of a schedule in order."""
+    for item in items:
+        if isinstance(item, KernelItem):
+            yield item
+        elif isinstance(item, LoopItem):
+            yield from kernels(item.test_items)
+            yield from kernels(item.body)
+        elif isinstance(item, BranchItem):
+            yield from kernels(item.on_true)
+            yield from kernels(item.on_false)
+
+
+Resolve = Callable[[Tensor], Tensor]
+
+
+def place_barriers(items: Sequence[Item], root: Resolve) -> list[Item]:
+    """Put a barrier before what reads (or overwrites) what another thread wrote (or reads).
+
+    Args:
+        items: A schedule without barriers.
+        root: The tensor whose memory a tensor lies in (a row of a scanned array lies in it).
+    """
+    result: list[Item] = []
+    read: dict[Tensor, bool] = {}
+    written: dict[Tensor, bool] = {}
+
+    def wait() -> None:
+        if read or written:
+            result.append(Barrier())
+            read.clear()
+            written.clear()
+
+    for item in items:
+        if not isinstance(item, KernelItem):
+            wait()
+            result.append(_inside(item, root))
+            result.append(Barrier())  # after a check too: so all threads decide on the same word
+            continue
+        alone = item.tasks <= 1
+        reads = {root(x) for x in item.reads}
+        writes = {root(x) for x in item.writes}
+        clash = any(not (alone and written[x]) for x in reads | writes if x in written)
+        clash |= any(not (alone and read[x]) for x in writes if x in read)
+        if clash:
+            wait()
+        result.append(item)
+        for x in reads:
+            read[x] = read.get(x, True) and alone
+        for x in writes:
+            written[x] = written.get(x, True) and alone
+    return result
+
+
+def _inside(item: Item, root: Resolve) -> Item:
+    if isinstance(item, LoopItem):
+        item.body = [*place_barriers(item.body, root), Barrier()]
+        item.test_items = [*place_barriers(item.test_items, root), Barrier()]
+    elif isinstance(item, BranchItem):
+        item.on_true = [*place_barriers(item.on_true, root), Barrier()]
+        item.on_false = [*place_barriers(item.on_false, root), Barrier()]
+    return item
+
+
+def lifetimes(items: Sequence[Item], root: Resolve) -> dict[Tensor, tuple[int, int]]:
+    """First and last stretch between barriers in which each tensor's memory is in use.
+
+    What a loop or branch touches is in use for all of it.
+    """
+    found: dict[Tensor, tuple[int, int]] = {}
+    clock = 0
+
+    def touch(tensor: Tensor, first: int, last: int) -> None:
+        owner = root(tensor)
+        a, b = found.get(owner, (first, last))
+        found[owner] = min(a, first), max(b, last)
+
+    def walk(part: Sequence[Item]) -> None:
+        nonlocal clock
+        for item in part:
+            if isinstance(item, Barrier):
+                clock += 1
+            elif isinstance(item, CheckItem):
+                touch(item.loss, clock, clock)
+            elif isinstance(item, KernelItem):
+                for tensor in [*item.reads, *item.writes]:
+                    touch(tensor, clock, clock)
+                if item.scratch is not None:
+                    touch(item.scratch, clock, clock)
+            else:
+                start = clock
+                inner = _parts(item)
+                for each in inner:
+                    walk(each)
+                for each in inner:
+                    for kernel in kernels(each):
+                        for tensor in [*kernel.reads, *kernel.writes]:
+                            touch(tensor, start, clock)
+                        if kernel.scratch is not None:
+                            touch(kernel.scratch, start, clock)
+                for tensor in _own(item):
+                    touch(tensor, start, clock)
+
+    walk(items)
+    return found
+
+
+def _parts(item: Item) -> list[list[Item]]:
+    if isinstance(item, LoopItem):
+        return [item.test_items, item.body]
+    assert isinstance(item, BranchItem)
+    return [item.on_true, item.on_false]
+
+
+def _own(item: Item) -> list[Tensor]:
+    if isinstance(item, LoopItem):
+        return [*item.slices.values(), *([item.test] if item.test is not None else [])]
+    assert isinstance(item, BranchItem)
+    return [item.chosen]
+
+
+def allocate(
+    lifetime: dict[Tensor, tuple[int, int]], owned: Sequence[Tensor], alignment: int = 64
+) -> tuple[dict[Tensor, int], int]:
+    """Places in one arena for ``owned``, the biggest first, so that none in use at once overlap.
+
+    Returns:
+        Offset of each in bytes, and the arena's size.
+    """
+    placed: list[tuple[int, int, int, int]] = []
+    offsets: dict[Tensor, int] = {}
+    size = 0
+    for tensor in sorted(owned, key=lambda t: -t.bytes):
+        first, last = lifetime.get(tensor, (0, 0))
+        # room beyond the end, so that a whole vector may be read at the last element
+        need = -(-(tensor.bytes + alignment) // alignment) * alignment
+        start = 0
+        for a, b, low, high in sorted(placed, key=lambda p: p[2]):
+            if b < first or a > last:
+                continue
+            if low - start >= need:
+                break
+            start = max(start, high)
+        offsets[tensor] = start
+        placed.append((first, last, start, start + need))
+        size = max(size, start + need)
+    return offsets, size

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from chainrule.program.compiler.llvm import jit
-from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.products import (
+    Access,
     Product,
     pack_panels,
     plan,
     preferred_panel,
     strided_access,
+    unpack_panels,
 )
 from chainrule.program.compiler.target import TARGETS, Target, host_target
 
@@ -145,16 +147,22 @@ SHAPES = [
     (4, 7, 0),
     (1, 1, 1),
     (1, 17, 5),
+    (13, 10, 17),
+    (37, 41, 43),
+    (40, 10, 1100),
+]
+MORE_SHAPES = [
     (2, 33, 7),
     (7, 1, 9),
     (3, 16, 4),
-    (13, 10, 17),
     (6, 16, 8),
-    (37, 41, 43),
     (32, 10, 784),
     (100, 48, 64),
     (97, 101, 1030),
+    (14, 20, 2100),
+    (300, 300, 300),
 ]
+FEW = [(2, 3, 0), (3, 33, 7), (7, 1, 40), (29, 19, 35)]
 
 
 def check(kernel: Kernel, a: np.ndarray, b: np.ndarray, laid_a: np.ndarray, laid_b: np.ndarray):
@@ -174,9 +182,211 @@ def operands(rows: int, columns: int, depth: int, element: str):
     return a, b
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, *(pytest.param(s, marks=pytest.mark.slow) for s in MORE_SHAPES)], ids=str
+)
 def test_products_of_all_layouts_agree_with_numpy(shape):
     target = host_target()
     a, b = operands(*shape, "float")
     for product, lay_a, lay_b in layouts(*shape, "float", target).values():
         check(Kernel(product, target), a, b, lay_a(a), lay_b(b))
+
+
+@pytest.mark.parametrize("name", ["avx2", "sse2", "scalar"])
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_products_at_all_vector_widths(name, element):
+    target = forced(name)
+    for shape in FEW:
+        a, b = operands(*shape, element)
+        for product, lay_a, lay_b in layouts(*shape, element, target).values():
+            check(Kernel(product, target), a, b, lay_a(a), lay_b(b))
+
+
+@pytest.mark.parametrize("name", ["avx512", "neon"])
+def test_products_are_valid_code_for_targets_elsewhere(name):
+    target = TARGETS[name]
+    for shape in [(29, 19, 35), (3, 10, 784)]:
+        for product, _, _ in layouts(*shape, "float", target).values():
+            text = emitted(product, target)
+            assert "fmla" in text or "vfmadd" in text
+
+
+def emitted(product: Product, target: Target) -> str:
+    """The assembly of a product's stages."""
+    module = Module(target)
+    chosen = plan(product, target)
+    for i, stage in enumerate(chosen.stages):
+        parameters = [("ptr", n) for n in "abcs"] + [("i64", "begin"), ("i64", "end")]
+        builder = Builder(module, f"stage{i}", parameters, internal=False)
+        a, b, c, scratch, begin, end = builder.parameters
+        access = strided_access(product, a, b, scratch)
+        chosen.emit(builder, stage, begin, end, access, store_epilogue(c, product))
+        builder.finish()
+    return jit.emit_assembly(str(module), target)
+
+
+def table_of(rows: np.ndarray) -> np.ndarray:
+    """Addresses of the rows of a matrix."""
+    return rows.ctypes.data + np.arange(rows.shape[0], dtype=np.int64) * rows.strides[0]
+
+
+def through_table(of_a: bool):
+    """An Access whose A (or B) is a table of addresses, one a row."""
+
+    def make(product: Product, a: Value, b: Value, scratch: Value) -> Access:
+        def row(table: Value):
+            def address(builder: Builder, index: Value) -> Value:
+                return builder.load("ptr", builder.offset(table, index, "i64"), 8)
+
+            return address
+
+        def plain(pointer: Value, stride: int, type_: str):
+            def address(builder: Builder, index: Value) -> Value:
+                return builder.offset(pointer, builder.mul(index, builder.i64(stride)), type_)
+
+            return address
+
+        if of_a:
+            other = plain(b, product.b_column_stride, product.b_type)
+            return Access(row(a), other, scratch)
+        return Access(plain(a, product.a_row_stride or 0, product.a_type), row(b), scratch)
+
+    return make
+
+
+@pytest.mark.parametrize("shape", [(37, 41, 43), (5, 10, 100), (130, 20, 33)], ids=str)
+def test_rows_that_are_gathered_through_pointers(shape):
+    target = host_target()
+    rows, columns, depth = shape
+    a, b = operands(*shape, "float")
+    plain = Product(rows, columns, depth, "float", depth, 1, columns, 1)
+    replace = dataclasses.replace
+
+    rows_of_a = replace(plain, a_row_stride=None)
+    check(Kernel(rows_of_a, target, through_table(True)), a, b, table_of(a), b)
+    turned = replace(rows_of_a, b_depth_stride=1, b_column_stride=depth)
+    b_turned = np.ascontiguousarray(b.T)
+    check(Kernel(turned, target, through_table(True)), a, b, table_of(a), b_turned)
+
+    columns_of_a = replace(plain, a_row_stride=1, a_depth_stride=None)
+    a_turned = np.ascontiguousarray(a.T)
+    check(Kernel(columns_of_a, target, through_table(True)), a, b, table_of(a_turned), b)
+
+    rows_of_b = replace(plain, b_depth_stride=None)
+    check(Kernel(rows_of_b, target, through_table(False)), a, b, a, table_of(b))
+
+
+def from_bytes(builder: Builder, x: Value) -> Value:
+    lanes = 1 if not x.type.startswith("<") else int(x.type[1 : x.type.index(" ")])
+    number = builder.convert("uitofp", x, "float")
+    return builder.mul(number, builder.constant(vector("float", lanes), 0.5))
+
+
+@pytest.mark.parametrize("shape", [(37, 41, 43), (9, 150, 30), (40, 10, 100)], ids=str)
+def test_operands_that_are_converted_as_they_are_loaded(shape):
+    target = host_target()
+    rng = np.random.default_rng(3)
+    rows, columns, depth = shape
+    a8 = rng.integers(0, 256, (rows, depth), dtype=np.uint8)
+    b8 = rng.integers(0, 256, (depth, columns), dtype=np.uint8)
+    a, b = a8.astype(np.float32) / 2, b8.astype(np.float32) / 2
+
+    def converting(product: Product, *pointers: Value) -> Access:
+        access = strided_access(product, *pointers)
+        if product.a_storage:
+            access.convert_a = from_bytes
+        if product.b_storage:
+            access.convert_b = from_bytes
+        return access
+
+    for product, lay_a, lay_b in layouts(*shape, "float", target).values():
+        stored_a = dataclasses.replace(product, a_storage="i8")
+        check(Kernel(stored_a, target, converting), a, b, lay_a(a8), lay_b(b))
+        stored_b = dataclasses.replace(product, b_storage="i8")
+        check(Kernel(stored_b, target, converting), a, b, lay_a(a), lay_b(b8))
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_epilogues_see_every_element_once_inline_or_not(inline):
+    target = host_target()
+    for shape in [(13, 41, 17), (20, 10, 64)]:
+        a, b = operands(*shape, "float")
+        product, lay_a, lay_b = layouts(*shape, "float", target)["panels"]
+        check(Kernel(product, target, inline=inline), a, b, lay_a(a), lay_b(b))
+
+
+def test_the_prefetch_hook_names_the_rows_of_the_next_tile():
+    target = host_target()
+    product, lay_a, lay_b = layouts(30, 32, 64, "float", target)["panels"]
+    a, b = operands(30, 32, 64, "float")
+
+    def prefetching(product: Product, *pointers: Value) -> Access:
+        access = strided_access(product, *pointers)
+
+        def prefetch(builder: Builder, m: Value, n: Value) -> None:
+            place = builder.add(builder.mul(m, builder.i64(32)), n)
+            builder.prefetch(builder.offset(pointers[0], place, "float"), write=True)
+
+        access.prefetch = prefetch
+        return access
+
+    kernel = Kernel(product, target, prefetching)
+    check(kernel, a, b, lay_a(a), lay_b(b))
+    assert "call void @llvm.prefetch" in kernel.text
+
+
+def test_panels_and_back():
+    matrix = np.arange(3 * 37, dtype=np.float32).reshape(3, 37)
+    panels = pack_panels(matrix, 16)
+    assert panels.shape == (3, 3, 16)
+    assert panels[2, 1, 0] == matrix[1, 32]
+    assert not panels[2, :, 5:].any()
+    assert np.array_equal(unpack_panels(panels, 37), matrix)
+
+
+def test_nothing_beyond_the_operands_is_touched():
+    mmap = pytest.importorskip("mmap")
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mprotect"):
+        pytest.skip("no mprotect here")
+    page = mmap.PAGESIZE
+    kept = []
+
+    def at_the_end(x: np.ndarray) -> np.ndarray:
+        """A copy whose last element is followed by memory that must not be read."""
+        pages = -(-max(x.nbytes, 1) // page)
+        area = mmap.mmap(-1, (pages + 1) * page)
+        kept.append(area)
+        whole = np.frombuffer(area, np.uint8)
+        library.mprotect(ctypes.c_void_p(whole.ctypes.data + pages * page), page, 0)
+        view = whole[pages * page - x.nbytes : pages * page].view(x.dtype).reshape(x.shape)
+        view[...] = x
+        return view
+
+    target = host_target()
+    for shape in [(5, 19, 21), (13, 10, 37), (33, 41, 9)]:
+        a, b = operands(*shape, "float")
+        for product, lay_a, lay_b in layouts(*shape, "float", target).values():
+            kernel = Kernel(product, target)
+            check(kernel, a, b, at_the_end(lay_a(a)), at_the_end(lay_b(b)))
+
+
+def test_sums_stay_in_registers():
+    target = forced("avx2")
+    shape = (60, 64, 128)
+    product, _, _ = layouts(*shape, "float", target)["panels"]
+    on_the_stack = [
+        line for line in emitted(product, target).splitlines() if "%ymm" in line and "(%rsp" in line
+    ]
+    assert not on_the_stack
+
+
+def test_tasks_depend_on_the_shape_only():
+    target = host_target()
+    product, _, _ = layouts(128, 1024, 784, "float", target)["panels"]
+    (stage,) = plan(product, target).stages
+    assert stage.name == "multiply"
+    assert stage.tasks > 8
+    assert plan(product, target) == plan(product, target)
+    small, _, _ = layouts(32, 10, 784, "float", target)["turned b"]
+    assert plan(small, target).stages[-1].tasks == 1

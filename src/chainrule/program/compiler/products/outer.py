@@ -8,7 +8,9 @@ on the stack.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.products.product import (
@@ -277,13 +279,11 @@ class _Writer:
             read_a, read_b = rows.at(at_a), vectors.at(at_b)
             carried = state[lead:]
             for u in range(count):
-                b = [read_b(j, u) for j in range(vectors.count)]
-                fresh: list[Value] = []
-                for i in range(height):
-                    a = builder.splat(read_a(i, u), form.lanes)
-                    for j in range(vectors.count):
-                        fresh.append(builder.fma(a, b[j], carried[len(fresh)]))
-                carried = fresh
+                carried = self._step(
+                    [partial(read_a, i, u) for i in range(height)],
+                    [partial(read_b, j, u) for j in range(vectors.count)],
+                    carried,
+                )
             return [*rows.advanced(at_a, count), *vectors.advanced(at_b, count), *carried]
 
         state = [*cursors, *sums]
@@ -307,6 +307,29 @@ class _Writer:
                 tail.carry(*steps(tail.carried, 1))
             state = tail.results
         return state[lead:]
+
+    def _step(
+        self,
+        rows: list[Callable[[], Value]],
+        columns: list[Callable[[], Value]],
+        sums: list[Value],
+    ) -> list[Value]:
+        """One multiply-add for every sum; the shorter side stays in registers meanwhile."""
+        builder, lanes, width = self.builder, self.form.lanes, len(columns)
+        fresh = list(sums)
+        if len(rows) < width:
+            a_all = [builder.splat(read(), lanes) for read in rows]
+            for j, read in enumerate(columns):
+                x = read()
+                for i, a in enumerate(a_all):
+                    fresh[i * width + j] = builder.fma(a, x, sums[i * width + j])
+        else:
+            b_all = [read() for read in columns]
+            for i, read in enumerate(rows):
+                x = builder.splat(read(), lanes)
+                for j, b in enumerate(b_all):
+                    fresh[i * width + j] = builder.fma(x, b, sums[i * width + j])
+        return fresh
 
     def _prefetch(self, m: Value, height: int, n: Value, turn: Value, turns: int) -> None:
         """Spread over the turns: the rows of the tile that follows, each at least once."""

@@ -18,7 +18,8 @@ from chainrule.program.compiler.products.product import (
 )
 from chainrule.program.compiler.target import Target
 
-MOST_BUFFERED_ROWS = 96
+MOST_BUFFERED_ROWS = 96  # of a task in dot form whose sums wait on the stack
+INLINE_DEPTH = 512  # from here on, leaving the registers costs nothing beside the sums
 TASK_FLOPS = 2_000_000  # about 20 microseconds: a hundred times the cost of drawing a task
 MOST_TASKS = 64
 
@@ -105,7 +106,7 @@ class Plan:
         elif isinstance(self.form, DotForm):
             emit_dot(self.form, builder, begin, end, access, epilogue)
         else:
-            short = self.product.depth <= 64 if inline is None else inline
+            short = self.product.depth <= INLINE_DEPTH if inline is None else inline
             packed = self._packed_access(builder, access)
             emit_outer(self.form, builder, begin, end, packed, epilogue, short)
 
@@ -179,7 +180,9 @@ def _dot_form(product: Product, target: Target) -> DotForm:
 def _dot_depth_block(product: Product, target: Target, columns: int, step: int) -> int:
     """Steps of k whose block of columns stays in the first-level cache, if rows reuse it."""
     size = columns * size_of(product.element)
-    if product.rows <= 12 or product.depth * size <= target.level1 * 3 // 4:
+    rows_apart = product.b_column_stride * size_of(product.element)
+    collide = product.b_depth_panel is None and rows_apart % 4096 == 0
+    if product.rows <= 12 or collide or product.depth * size <= target.level1:
         return max(1, -(-product.depth // step) * step)
     blocks = -(-product.depth * size // (target.level1 * 2 // 3))
     return -(-product.depth // (blocks * step)) * step
@@ -282,12 +285,12 @@ def _packs_rows(product: Product, target: Target, rows: int) -> bool:
 
 
 def _depth_block(product: Product, target: Target, row_bytes: int, unroll: int) -> int:
-    """Steps of k whose panel of B fills an eighth of the second level; blocks of equal length.
+    """Steps of k whose panel of B fills a quarter of the second level; blocks of equal length.
 
     Panels that are longer than the first-level cache cost nothing: the second level delivers a
     row of the panel in a third of the time that its multiply-adds take.
     """
-    most = max(unroll, target.level2 // 8 // row_bytes)
+    most = max(unroll, target.level2 // 4 // row_bytes)
     blocks = max(1, -(-product.depth // most))
     return max(unroll, -(-product.depth // (blocks * unroll)) * unroll)
 

@@ -3,6 +3,9 @@
 Reason: the derivative of ``x[row, label]`` scatters one number into each row. Asking of every
 element whether it is its row's is a comparison that fuses with the work around it; a scatter is a
 kernel of its own that walks the rows one after another.
+
+Exact, but a comparison reports no label that is out of range: only scatters are rewritten whose
+places a live ``gather`` reads too, as a loss does beside its derivative.
 """
 
 from __future__ import annotations
@@ -16,15 +19,35 @@ from chainrule.program.compiler.expressions import Apply, IndexValue
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import ELEMENTS
+from chainrule.program.compiler.passes.walking import every_block, needed
 from chainrule.program.compiler.reading import Reader
 
 
 def one_hot(block: Block) -> bool:
-    """Rewrite every scatter whose indices are counters in all columns but one."""
+    """Rewrite scatters whose indices are counters in all columns but one, in bodies too.
+
+    Returns:
+        Whether any was rewritten.
+    """
+    changed = False
+    for each in every_block(block):
+        if any(x.op.name == "scatter" for x in each.instructions):
+            changed |= _rewrite(each)
+    return changed
+
+
+def _rewrite(block: Block) -> bool:
+    live = needed(block, block.outputs)
+    checked = {
+        (x.operands[1], x.operands[0].shape)
+        for x in block.instructions
+        if x.op.name == "gather" and x.result in live
+    }
     result: list[Instruction] = []
     changed = False
     for x in block.instructions:
-        found = _free_column(x) if x.op.name == "scatter" else None
+        is_checked = x.op.name == "scatter" and (x.operands[1], x.result.shape) in checked
+        found = _free_column(x) if is_checked else None
         if found is None:
             result.append(x)
             continue
@@ -80,18 +103,16 @@ class _Rewriter:
             stops=(*places.shape[:-1], self.column + 1),
             strides=(1,) * len(places.shape),
         )
-        looked_up = self.make("cast", [looked_up], dtype=np.dtype(np.int64))
+        # what is out of range has been reported: a narrow type is compared faster
+        dtype = np.dtype(np.int32 if shape[self.column] < 2**31 else np.int64)
+        looked_up = self.make("cast", [looked_up], dtype=dtype)
         rows = self._spread(looked_up, places.shape[:-1], depth, shape)
-        numbers = self.make("iota", [], shape=shape, axis=self.column, dtype=np.dtype(np.int64))
+        numbers = self.make("iota", [], shape=shape, axis=self.column, dtype=dtype)
         hit = self.make("equal", [rows, numbers])
         values = self._spread(updates, updates.shape, depth, shape)
         if self.x.attributes["mode"] == "add":
-            zero = Tensor((), target.dtype, constant=np.zeros((), target.dtype))
-            nothing = self.make("broadcast_to", [zero], shape=shape)
-            added = self.make("where", [hit, values, nothing])
-            self.finish("add", [target, added])
-        else:
-            self.finish("where", [hit, values, target])
+            values = self.make("add", [target, values])
+        self.finish("where", [hit, values, target])
         return self.made
 
     def _spread(

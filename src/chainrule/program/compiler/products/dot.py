@@ -24,6 +24,7 @@ from chainrule.program.compiler.products.tiling import (
     Tiling,
     block_ranges,
     counting,
+    frozen,
     split_task,
     vectors_of,
 )
@@ -124,7 +125,7 @@ class _Writer:
         if full:
             last = minimum(builder, blocks[1], full) if rest else blocks[1]
             with counting(builder, blocks[0], last) as block:
-                n = builder.mul(block.index, builder.i64(form.block_columns))
+                n = frozen(builder, builder.mul(block.index, builder.i64(form.block_columns)))
                 self._block(n, form.block_columns, tiles)
         if rest and full:
             with builder.when(builder.compare("sgt", blocks[1], builder.i64(full))):

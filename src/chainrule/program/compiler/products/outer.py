@@ -26,6 +26,7 @@ from chainrule.program.compiler.products.tiling import (
     Tiling,
     block_ranges,
     counting,
+    frozen,
     known_range,
     split_task,
     vectors_of,
@@ -152,7 +153,8 @@ class _Writer:
         if full:
             last = minimum(builder, columns[1], full) if rest else columns[1]
             with counting(builder, columns[0], last) as column:
-                self._panel(builder.mul(column.index, builder.i64(form.width)), form.width, tiles)
+                n = frozen(builder, builder.mul(column.index, builder.i64(form.width)))
+                self._panel(n, form.width, tiles)
         if rest and full:
             with builder.when(builder.compare("sgt", columns[1], builder.i64(full))):
                 self._panel(builder.i64(full * form.width), rest, tiles)

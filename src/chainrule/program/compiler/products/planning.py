@@ -257,6 +257,10 @@ def _outer_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]
         return 1, max(vectors, min(8, sums) // vectors * vectors)
     if product.rows * 2 * vectors <= sums:
         return product.rows, 2 * vectors
+    # Tiles of one height are compiled in half the time.
+    for height in range(rows, (4 * rows + 4) // 5 - 1, -1):
+        if product.rows % height == 0:
+            return height, vectors
     return rows, vectors
 
 

@@ -1,9 +1,6 @@
 """How tiles read their operands inside the loops over k.
 
-A reader keeps *cursors*: values that the loop carries, moved forward by ``advanced``. They pass
-through ``freeze``, which costs nothing and hides from LLVM's loop strength reduction that they are
-induction variables: it finds no better addressing than a cursor and constant offsets, and takes
-more than half of the whole compile time to search for it.
+A reader keeps *cursors*: values that the loop carries, moved forward by ``advanced``.
 """
 
 from __future__ import annotations
@@ -17,14 +14,9 @@ from chainrule.program.compiler.products.product import (
     quotient,
     remainder,
 )
-from chainrule.program.compiler.products.tiling import vectors_of
+from chainrule.program.compiler.products.tiling import frozen, vectors_of
 
 Read = Callable[[int, int], Value]
-
-
-def frozen(builder: Builder, x: Value) -> Value:
-    """x, of which nothing is known."""
-    return builder.define(x.type, f"freeze {x.type} {x.name}")
 
 
 def depth_place(

@@ -272,10 +272,11 @@ def _packs_columns(product: Product, target: Target) -> bool:
         return True
     if product.columns <= preferred_panel(target, product.element):
         return False
-    stride = product.b_depth_stride or 0
-    size = size_of(product.element)
-    collides = stride * size % 1024 == 0
-    return product.rows >= (32 if collides and product.depth >= 8 else 96)
+    # Rows a multiple of a page apart share one set of the cache; then packing pays early.
+    stride = (product.b_depth_stride or 0) * size_of(product.b_type)
+    if stride and stride % 4096 == 0:
+        return product.rows >= 32 and product.depth >= 8
+    return product.rows >= (96 if stride and stride % 1024 == 0 else 256)
 
 
 def _packs_rows(product: Product, target: Target, rows: int) -> bool:

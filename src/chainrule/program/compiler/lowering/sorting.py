@@ -9,14 +9,14 @@ merged from one buffer into another, without a branch that depends on data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.program.compiler.instructions import Instruction
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.lowering.singles import bounds, single, spans
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def _plan(x: Instruction) -> _Plan:
     rows = math.prod(data.shape[:axis]) * stride
     pieces = max(1, min(TASKS, rows * length // LEAST))
     narrow = data.dtype.itemsize <= 4 and length < 1 << 32
-    return _Plan(length, stride, rows, max(1, math.ceil(rows / pieces)), "i64" if narrow else "i128")
+    return _Plan(
+        length, stride, rows, max(1, math.ceil(rows / pieces)), "i64" if narrow else "i128"
+    )
 
 
 def _tasks(x: Instruction) -> int:

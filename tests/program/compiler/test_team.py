@@ -186,6 +186,26 @@ wrong_sums(2, 100)
 """,
         0,
     ),
+    "programs after the team was stopped": (
+        """
+import atexit
+from chainrule.program.compiler.runtime import team
+atexit.unregister(team._stop_at_exit)
+atexit.register(lambda: print(wrong_sums(2, 100)))
+atexit.register(team._stop_at_exit)
+wrong_sums(2, 100)
+""",
+        0,
+    ),
+    "the first program at exit": (
+        """
+import atexit
+from chainrule.program.compiler.runtime import team
+atexit.unregister(team._stop_at_exit)
+atexit.register(lambda: print(wrong_sums(2, 100)))
+""",
+        0,
+    ),
     "fork": (
         """
 assert wrong_sums(3, 100) == 0

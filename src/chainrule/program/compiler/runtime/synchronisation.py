@@ -36,7 +36,7 @@ def emit_barrier(module: Module) -> str:
     """Add ``void barrier(ptr state, i64 n)``, once, and return its name.
 
     All n threads that were given the same state leave it after all of them have come, and what
-    each wrote before it is seen by all after it. Waiters spin for some microseconds, then yield
+    each wrote before it is seen by all after it. Waiters spin for about a microsecond, then yield
     the processor again and again, so that more threads than cores still go on. With n = 1 nothing
     is read or written. ``builder.call_own("barrier", state, n)`` calls it.
 

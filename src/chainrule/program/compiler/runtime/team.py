@@ -29,10 +29,11 @@ from chainrule.program.compiler.runtime.team_code import (
 )
 from chainrule.program.compiler.target import host_target
 
-#: how long an idle worker stays awake, and how long anyone who waits spins before he yields: the
-#: thread that he waits for may want the same core
+#: how long an idle worker stays awake, and how long anyone who waits spins before he yields.
+#: Where two threads share a core because others keep the rest busy, a barrier takes twice the
+#: latter; to yield in vain costs a third of a microsecond
 IDLE_SECONDS = 50e-6
-SPIN_SECONDS = 5e-6
+SPIN_SECONDS = 1e-6
 
 
 class _Native(NamedTuple):

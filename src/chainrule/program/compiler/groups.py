@@ -26,7 +26,7 @@ from chainrule.program.compiler.reading import Reader
 VIRTUAL = frozenset(
     (
         *("reshape", "transpose", "broadcast_to", "slice", "flip", "pad", "concatenate"),
-        *("iota", "identity", "stop_gradient", "batch_rows"),
+        *("iota", "identity", "stop_gradient", "batch_rows", "windows"),
     )
 )
 SMALL_LOOPS = 1 << 14  # elements below which loops may lose all of their parallel axes
@@ -275,18 +275,17 @@ class Fusion:
         matched = self._match(group, reads, own)
         if matched is None:
             return False
+        if instruction.op.name in FOLDS and (
+            group.kind == "product"
+            or any(a not in matched for a in reads.axes if a.extent != 1 and a is not reads.running)
+        ):
+            return False  # a fold whose result is an array inside the loops
         dropped = [j for a, j in matched.items() if a in reads.over]
         missing = set(range(len(group.outer))) - set(matched.values())
         dropped += sorted(missing)
         if dropped and not self._shrink(group, dropped, matched):
             return False
         places = tuple(matched.get(a) for a in reads.axes)
-        if instruction.op.name in FOLDS and None in [
-            p for p, a in zip(places, reads.axes, strict=True) if a.extent != 1
-        ]:
-            return False  # a fold whose result is an array inside the loops
-        if group.kind == "product" and instruction.op.name in FOLDS:
-            return False
         self._join(instruction, group, places, needed)
         return True
 
@@ -338,12 +337,22 @@ class Fusion:
 
 
 class _Reads:
-    """How an instruction reads: the axes of its result, those it folds over, and its loads."""
+    """How an instruction reads: the axes of its result, those it folds over, and its loads.
 
-    def __init__(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], found: list[Load]) -> None:
+    Of a cumulative fold's axes, ``running`` is the one that it runs along.
+    """
+
+    def __init__(
+        self,
+        axes: tuple[Axis, ...],
+        over: tuple[Axis, ...],
+        found: list[Load],
+        running: Axis | None = None,
+    ) -> None:
         self.axes = axes
         self.over = over
         self.loads = found
+        self.running = running
 
 
 def read_pattern(instruction: Instruction, is_leaf: Callable[[Tensor], bool]) -> _Reads:
@@ -354,9 +363,8 @@ def read_pattern(instruction: Instruction, is_leaf: Callable[[Tensor], bool]) ->
     indices: Indices = tuple(axis_index(a) for a in axes)
     if instruction.op.name in FOLDS:
         fold = FOLDS[instruction.op.name](instruction, indices, reader)
-        if fold.kind == "cumsum":
-            axes = tuple(a for i, a in enumerate(axes) if i != instruction.attributes["axis"])
-        return _Reads(axes, fold.over, loads(fold.value))
+        running = axes[instruction.attributes["axis"]] if fold.kind == "cumsum" else None
+        return _Reads(axes, fold.over, loads(fold.value), running)
     expression: Expression = ELEMENTS[instruction.op.name](instruction, 0, indices, reader)
     return _Reads(axes, (), loads(expression))
 

@@ -10,7 +10,15 @@ import numpy as np
 
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.expressions import Expression, Load
-from chainrule.program.compiler.indices import Axis, Index, axis_index, ravel, unravel
+from chainrule.program.compiler.indices import (
+    Axis,
+    Index,
+    Quotient,
+    Remainder,
+    axis_index,
+    ravel,
+    unravel,
+)
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import Indices
 from chainrule.program.compiler.lowering.reductions import contraction_indices
@@ -33,6 +41,7 @@ class Contraction:
         depth: Counts what is summed over.
         a: Where the element of A lies: a load at ``batch``, ``row`` and ``depth``.
         b: Where the element of B lies: at ``batch``, ``depth`` and ``column``.
+        swapped: Rows count the free axes of the second operand, columns those of the first.
     """
 
     instruction: Instruction
@@ -42,40 +51,92 @@ class Contraction:
     depth: Axis
     a: Load
     b: Load
+    swapped: bool = False
+
+    def turned(self) -> Contraction:
+        """The transposed product: Cᵀ = Bᵀ·Aᵀ."""
+        return Contraction(
+            self.instruction,
+            self.batch,
+            self.column,
+            self.row,
+            self.depth,
+            self.b,
+            self.a,
+            not self.swapped,
+        )
 
     def product(self, offset: Offset) -> Product | None:
         """The product with its strides; None if an operand is not laid out in strides."""
-        a = offset(self.a.tensor, self.a.indices)
-        b = offset(self.b.tensor, self.b.indices)
-        strides = []
-        for place, axes in ((a, (self.row, self.depth)), (b, (self.depth, self.column))):
-            known = {self.batch: 0, axes[0]: 0, axes[1]: 0}
-            for atom, coefficient in place.terms.items():
-                if atom not in known:
-                    return None
-                known[atom] = coefficient
-            strides += [known[axes[0]], known[axes[1]]]
+        a = _strides(offset(self.a.tensor, self.a.indices), self.row, self.depth, self.batch)
+        b = _strides(offset(self.b.tensor, self.b.indices), self.column, self.depth, self.batch)
+        if a is None or b is None or a.panel is not None:
+            return None
+        if b.panel is not None and b.panel_stride != self.depth.extent * b.panel:
+            return None
         element = "float" if self.instruction.result.dtype == np.float32 else "double"
         return Product(
             rows=self.row.extent,
             columns=self.column.extent,
             depth=self.depth.extent,
             element=element,
-            a_row_stride=strides[0],
-            a_depth_stride=strides[1],
-            b_depth_stride=strides[2],
-            b_column_stride=strides[3],
+            a_row_stride=a.stride,
+            a_depth_stride=a.depth_stride,
+            b_depth_stride=b.depth_stride,
+            b_column_stride=b.stride,
+            b_panel=b.panel,
+            a_depth_panel=a.depth_panel,
+            a_depth_panel_stride=a.depth_panel_stride,
+            b_depth_panel=b.depth_panel,
+            b_depth_panel_stride=b.depth_panel_stride,
         )
 
     def result_indices(self) -> Indices:
         """Indices of the result at ``batch``, ``row`` and ``column``."""
-        x = self.instruction
-        sizes = _sizes(x)
+        first, second = (self.column, self.row) if self.swapped else (self.row, self.column)
         parts = [
             unravel(axis_index(axis), shape)
-            for axis, shape in zip((self.batch, self.row, self.column), sizes, strict=True)
+            for axis, shape in zip(
+                (self.batch, first, second), _sizes(self.instruction), strict=True
+            )
         ]
         return parts[0] + parts[1] + parts[2]
+
+
+class _Strides:
+    """Strides of an operand along its free axis and along the depth, in panels or not."""
+
+    def __init__(self) -> None:
+        self.stride = 0
+        self.panel: int | None = None
+        self.panel_stride = 0
+        self.depth_stride = 0
+        self.depth_panel: int | None = None
+        self.depth_panel_stride = 0
+
+
+def _strides(place: Index, free: Axis, depth: Axis, batch: Axis) -> _Strides | None:
+    found = _Strides()
+    for atom, coefficient in place.terms.items():
+        if atom is free:
+            found.stride = coefficient
+        elif atom is depth:
+            found.depth_stride = coefficient
+        elif isinstance(atom, Quotient | Remainder):
+            axis = atom.index.as_axis()
+            if axis not in (free, depth):
+                return None
+            if isinstance(atom, Quotient) and axis is free:
+                found.panel, found.panel_stride = atom.divisor, coefficient
+            elif isinstance(atom, Quotient):
+                found.depth_panel, found.depth_panel_stride = atom.divisor, coefficient
+            elif axis is free:
+                found.stride = coefficient
+            else:
+                found.depth_stride = coefficient
+        elif atom is not batch:
+            return None
+    return found if found.stride == 1 or found.panel is None else None
 
 
 def _sizes(x: Instruction) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -1,8 +1,8 @@
 """The driver: one native function that runs a schedule on all threads of the team.
 
 ``void program(ptr barrier, i64 thread, i64 threads, ptr table)``: the table holds the addresses of
-the error word and the arena, the number of steps to run, then one address a slot. Kernels get their
-tensors' addresses as arguments, so that equal kernels are one function.
+the error word and the arena, the number of steps to run, the profile's address, then one address a
+slot. Kernels get their tensors' addresses as arguments, so that equal kernels are one function.
 
 Slots that change from step to step (a batch's row numbers, a schedule's rate, what a step returns)
 advance by their size. The error word is ``(code, value, step)``: code 0 is none, ``NOT_FINITE`` a
@@ -11,7 +11,8 @@ loss that is not finite, others the number of an instruction, and value the bad 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,14 +23,20 @@ from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.runtime.synchronisation import emit_barrier
 from chainrule.program.compiler.schedule import (
     Barrier,
+    BranchItem,
     CheckItem,
     Item,
     KernelItem,
     LoopItem,
 )
-
-ERROR, ARENA, STEPS, FIRST_SLOT = 0, 1, 2, 3
-NOT_FINITE = -1
+from chainrule.program.compiler.table import (
+    ARENA,
+    ERROR,
+    FIRST_SLOT,
+    NOT_FINITE,
+    PROFILE,
+    STEPS,
+)
 
 
 class Driver:
@@ -41,6 +48,8 @@ class Driver:
         offsets: Tensor → offset in the arena.
         root: The tensor whose memory a tensor lies in.
         moving: Tensors of slots that advance with every step.
+        profiled: Kernels whose cycles are counted, by the first thread, in the profile's words; the
+            word after theirs counts what it waits at barriers.
     """
 
     def __init__(
@@ -50,8 +59,10 @@ class Driver:
         offsets: Mapping[Tensor, int],
         root: Callable[[Tensor], Tensor],
         moving: Sequence[Tensor] = (),
+        profiled: Sequence[KernelItem] = (),
     ) -> None:
         self.moving = moving
+        self.profiled = {item: number for number, item in enumerate(profiled)}
         self.module = module
         self.slots = slots
         self.offsets = offsets
@@ -71,6 +82,7 @@ class Driver:
         self.state, self.thread, self.threads, self.table = b.parameters
         self.is_first = b.compare("eq", self.thread, b.i64(0))
         self.error = b.load("ptr", b.offset(self.table, ERROR, "ptr"))
+        self.profile = b.load("ptr", b.offset(self.table, PROFILE, "ptr"))
         self.arena = b.load("ptr", b.offset(self.table, ARENA, "ptr"))
         self.bases = {
             number: b.load("ptr", b.offset(self.table, FIRST_SLOT + number, "ptr"))
@@ -100,15 +112,31 @@ class Driver:
     def _run(self, items: Sequence[Item]) -> None:
         for item in items:
             if isinstance(item, Barrier):
-                self.b.call_own("barrier", self.state, self.threads)
+                with self._timed(len(self.profiled)):
+                    self.b.call_own("barrier", self.state, self.threads)
             elif isinstance(item, KernelItem):
-                self._kernel(item)
+                with self._timed(self.profiled.get(item)):
+                    self._kernel(item)
             elif isinstance(item, LoopItem):
                 self._loop(item)
             elif isinstance(item, CheckItem):
                 self._check(item)
             else:
                 self._branch(item)
+
+    @contextlib.contextmanager
+    def _timed(self, number: int | None) -> Iterator[None]:
+        """Add the cycles that the body takes on the first thread to a word of the profile."""
+        if not self.profiled or number is None:
+            yield
+            return
+        b = self.b
+        before = b.call("llvm.readcyclecounter", "i64")
+        yield
+        taken = b.sub(b.call("llvm.readcyclecounter", "i64"), before)
+        with b.when(self.is_first):
+            place = b.offset(self.profile, number, "i64")
+            b.store(b.add(b.load("i64", place), taken), place)
 
     def _kernel(self, item: KernelItem) -> None:
         b = self.b
@@ -162,9 +190,7 @@ class Driver:
         """Leave on all threads if the loss, or an index before it, is bad: nothing is written."""
         b = self.b
         loss = b.load(arithmetic.memory_type(item.loss.dtype), self._address(item.loss))
-        finite = arithmetic.apply(
-            b, "isfinite", [loss], [item.loss.dtype], np.dtype(np.bool_)
-        )
+        finite = arithmetic.apply(b, "isfinite", [loss], [item.loss.dtype], np.dtype(np.bool_))
         noted = b.load("i64", self.error)
         good = b.binary("and", finite, b.compare("eq", noted, b.i64(0)))
         bad = b.binary("xor", good, b.constant("i1", True))

@@ -25,6 +25,7 @@ from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
 from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, KernelBuilder, Store
+from chainrule.program.compiler.layouts import Layout, Panels, padded, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.lowering.elements import ELEMENTS, loads
@@ -55,11 +56,18 @@ class Lowering:
         self.blamed: list[Instruction] = []
         self.owned: list[Tensor] = []
         self.aliases: dict[Tensor, Tensor] = {}
+        self.layouts: dict[Tensor, Layout] = {}
         self._texts: dict[str, str] = {}
 
     def offset(self, tensor: Tensor, indices: tuple[Index, ...]) -> Index:
         """Number of an element in its tensor's memory."""
-        return ravel(indices, tensor.shape)
+        layout = self.layouts.get(self.root(tensor))
+        return ravel(indices, tensor.shape) if layout is None else layout.offset(indices)
+
+    def bytes_of(self, tensor: Tensor) -> int:
+        """Bytes of a tensor's memory."""
+        layout = self.layouts.get(tensor)
+        return tensor.bytes if layout is None else layout.size * tensor.dtype.itemsize
 
     def root(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory a tensor lies in."""
@@ -94,6 +102,7 @@ class Lowering:
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, writes or {}, loss)
         groups = ordered(fusion.groups)
+        self._lay_out(block, fusion, products, in_place, stored - given)
         items: list[Item] = []
         for group in groups:
             if group.kind == "single":
@@ -113,9 +122,13 @@ class Lowering:
 
     def _overwrite(
         self, fusion: Fusion, writes: Mapping[Tensor, Tensor], loss: Tensor | None
-    ) -> set[Tensor]:
-        """Let results take the place of the state that they replace, where nobody reads it later."""
-        done: set[Tensor] = set()
+    ) -> dict[Tensor, Tensor]:
+        """Let results take the place of the state that they replace, where nobody reads it later.
+
+        Returns:
+            Result → state, of those that do.
+        """
+        done: dict[Tensor, Tensor] = {}
         for new, old in writes.items():
             group = fusion.group_of[new]
             before = fusion.readers(old)
@@ -127,14 +140,48 @@ class Lowering:
                 continue
             if fusion.run_after(group, before):
                 self.aliases[new] = old
-                done.add(new)
+                done[new] = old
         return done
 
-    def _checked(self, items: list[Item], loss: Tensor, in_place: set[Tensor]) -> list[Item]:
+    def _lay_out(
+        self,
+        block: Block,
+        fusion: Fusion,
+        products: dict[Instruction, Contraction],
+        in_place: Mapping[Tensor, Tensor],
+        stored: set[Tensor],
+    ) -> None:
+        """Choose where elements lie: of state that stays, and of what products read."""
+        before = dict(self.layouts)
+        self.layouts |= state_layouts(products.values(), fusion, in_place, self.module.target)
+        for x in products.values():
+            for tensor in (x.a.tensor, x.b.tensor):
+                own = tensor in stored and tensor.producer is not None
+                layout = padded(tensor) if own else None
+                if layout is not None and self.root(tensor) is tensor:
+                    self.layouts[tensor] = layout
+        if any(self._oriented(x, fusion, in_place) is None for x in products.values()):
+            self.layouts = before
+        for instruction, x in products.items():
+            products[instruction] = self._oriented(x, fusion, in_place) or x
+
+    def _oriented(
+        self, x: Contraction, fusion: Fusion, in_place: Mapping[Tensor, Tensor]
+    ) -> Contraction | None:
+        """The product or its transpose: the one whose epilogue steps through memory."""
+        group = fusion.group_of[x.instruction.result]
+        state = [in_place[r] for m in group.members for r in m.results if r in in_place]
+        axes = {layout.axis for old in state if isinstance(layout := self.layouts.get(old), Panels)}
+        both = [x, x.turned()] if axes != {0} else [x.turned(), x]
+        return next((c for c in both if c.product(self.offset) is not None), None)
+
+    def _checked(
+        self, items: list[Item], loss: Tensor, in_place: Mapping[Tensor, Tensor]
+    ) -> list[Item]:
         """Put the test of the loss before the first item that overwrites state."""
         position = len(items)
         for number, item in enumerate(items):
-            if isinstance(item, KernelItem) and item.writes & in_place:
+            if isinstance(item, KernelItem) and item.writes & in_place.keys():
                 position = number
                 break
         return [*items[:position], CheckItem(loss), *items[position:]]

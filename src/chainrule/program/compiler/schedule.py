@@ -208,9 +208,18 @@ def _own(item: Item) -> list[Tensor]:
 
 
 def allocate(
-    lifetime: dict[Tensor, tuple[int, int]], owned: Sequence[Tensor], alignment: int = 64
+    lifetime: dict[Tensor, tuple[int, int]],
+    owned: Sequence[Tensor],
+    bytes_of: Callable[[Tensor], int],
+    alignment: int = 64,
 ) -> tuple[dict[Tensor, int], int]:
     """Places in one arena for ``owned``, the biggest first, so that none in use at once overlap.
+
+    Args:
+        lifetime: When each is in use.
+        owned: What to place.
+        bytes_of: Bytes of memory of a tensor.
+        alignment: Of every place, in bytes.
 
     Returns:
         Offset of each in bytes, and the arena's size.
@@ -218,10 +227,10 @@ def allocate(
     placed: list[tuple[int, int, int, int]] = []
     offsets: dict[Tensor, int] = {}
     size = 0
-    for tensor in sorted(owned, key=lambda t: -t.bytes):
+    for tensor in sorted(owned, key=lambda t: -bytes_of(t)):
         first, last = lifetime.get(tensor, (0, 0))
         # room beyond the end, so that a whole vector may be read at the last element
-        need = -(-(tensor.bytes + alignment) // alignment) * alignment
+        need = -(-(bytes_of(tensor) + alignment) // alignment) * alignment
         start = 0
         for a, b, low, high in sorted(placed, key=lambda p: p[2]):
             if b < first or a > last:

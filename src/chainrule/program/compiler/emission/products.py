@@ -10,7 +10,7 @@ from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
 from chainrule.program.compiler.products.planning import Plan, Stage
-from chainrule.program.compiler.products.product import Access
+from chainrule.program.compiler.products.product import Access, panel_offset
 
 
 class ProductEmitter:
@@ -78,7 +78,10 @@ class ProductEmitter:
             return inner.offset(bases[0], step, product.a_type)
 
         def b_(inner: Builder, n: Value) -> Value:
-            step = inner.mul(n, inner.i64(product.b_column_stride))
+            if product.b_panel is not None:
+                step = panel_offset(inner, n, product.b_panel, product.depth)
+            else:
+                step = inner.mul(n, inner.i64(product.b_column_stride))
             return inner.offset(bases[1], step, product.b_type)
 
         scratch = None

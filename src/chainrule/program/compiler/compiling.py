@@ -1,0 +1,144 @@
+"""From an imported block to machine code: lowering, barriers, memory, driver, object file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from chainrule.program.compiler.driver import Driver
+from chainrule.program.compiler.instructions import Block, Tensor
+from chainrule.program.compiler.layouts import Panels
+from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.lower import Lowering
+from chainrule.program.compiler.machine import KernelRecord, Machine, MachineCode, PanelRecord
+from chainrule.program.compiler.schedule import (
+    Barrier,
+    Item,
+    allocate,
+    kernels,
+    lifetimes,
+    place_barriers,
+)
+from chainrule.program.compiler.target import Target
+
+MICROSECOND = 2e4  # of arithmetic on one core, in operations: a cautious estimate
+ALONE = 12.0  # microseconds below which a second thread costs more than it does
+
+
+@dataclass
+class Assembly:
+    """A block to compile, with its memory.
+
+    Args:
+        block: The block; its outputs are results of its own, each once.
+        given: Outputs with a slot of their own, in order of the slots, after the inputs'.
+        results: For each output of the graph where it comes from (see ``machine.Machine``).
+        kept: Constants that leave as outputs.
+        writes: Output → input whose memory it takes over when a step is done.
+        loss: Output that must be finite before anything is overwritten.
+        moving: Tensors of slots that advance with every step.
+    """
+
+    block: Block
+    given: list[Tensor]
+    results: list[tuple[str, int]]
+    kept: list[np.ndarray] = field(default_factory=list)
+    writes: dict[Tensor, Tensor] = field(default_factory=dict)
+    loss: Tensor | None = None
+    moving: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """Everything about a program but its object file; what listings show.
+
+    Args:
+        module: The functions.
+        schedule: Kernels, loops and barriers in order.
+        machine: What it takes to run it.
+        constants: Arrays that kernels read.
+    """
+
+    module: Module
+    schedule: list[Item]
+    machine: Machine
+    constants: list[np.ndarray]
+
+
+def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
+    """Lower a block and write its driver.
+
+    Args:
+        assembly: What to compile.
+        target: The processor.
+        profiled: Count the cycles of every kernel.
+    """
+    block = assembly.block
+    module = Module(target)
+    lowering = Lowering(module)
+    items = lowering.lower(block, set(assembly.given), assembly.writes, assembly.loss)
+    schedule = place_barriers(items, lowering.root)
+    if assembly.moving:  # the next step reads what this one wrote
+        schedule.append(Barrier())
+    constants = _constants(schedule, lowering)
+    slots: dict[Tensor, int] = {}
+    for tensor in [*block.inputs, *assembly.given, *constants]:
+        slots[tensor] = len(slots)
+    owned = [x for x in dict.fromkeys(map(lowering.root, lowering.owned)) if x not in slots]
+    alive = lifetimes(schedule, lowering.root)
+    offsets, arena_bytes = allocate(alive, owned, lowering.bytes_of)
+    watched = list(kernels(schedule)) if profiled else []
+    driver = Driver(module, slots, offsets, lowering.root, assembly.moving, watched)
+    driver.write(schedule)
+    machine = Machine(
+        inputs=[(x.shape, x.dtype) for x in block.inputs],
+        outputs=[(x.shape, x.dtype) for x in assembly.given],
+        results=assembly.results,
+        arena_bytes=arena_bytes,
+        n_threads=_threads_worth(schedule),
+        blamed=[str(x.origin) for x in lowering.blamed],
+        panels=_panels(block, lowering),
+        kernels=[KernelRecord(k.title, k.tasks, k.flops, k.moved) for k in kernels(schedule)],
+        places=[(repr(x), offset, lowering.bytes_of(x)) for x, offset in offsets.items()],
+    )
+    return Plan(
+        module, schedule, machine, [x.constant for x in constants if x.constant is not None]
+    )
+
+
+def compile_assembly(assembly: Assembly, target: Target, *, profiled: bool = False) -> MachineCode:
+    """Machine code of a block."""
+    made = plan(assembly, target, profiled=profiled)
+    code = jit.emit_object(str(made.module), target)
+    return MachineCode(made.machine, code, made.constants, assembly.kept)
+
+
+def _panels(block: Block, lowering: Lowering) -> dict[int, PanelRecord]:
+    found = {}
+    for number, x in enumerate(block.inputs):
+        layout = lowering.layouts.get(x)
+        if isinstance(layout, Panels):
+            found[number] = PanelRecord(layout.shape, layout.axis, layout.width)
+    return found
+
+
+def _constants(items: Sequence[Item], lowering: Lowering) -> list[Tensor]:
+    """The constants that kernels read from memory."""
+    found: dict[Tensor, None] = {}
+    for kernel in kernels(items):
+        for tensor in kernel.pointers:
+            owner = lowering.root(tensor)
+            if owner.constant is not None:
+                owner.constant = np.require(owner.constant, owner.dtype, ["C", "A"])
+                found[owner] = None
+    return list(found)
+
+
+def _threads_worth(items: Sequence[Item]) -> int:
+    """How many threads are worth waking: one for tiny programs."""
+    work = sum(max(k.flops, k.moved / 2) for k in kernels(items)) / MICROSECOND
+    barriers = sum(isinstance(i, Barrier) for i in items)
+    return 1 if work < ALONE + barriers else 64

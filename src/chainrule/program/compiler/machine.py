@@ -1,0 +1,222 @@
+"""Machine code in the process: what it needs to run, how it is kept in the cache and found again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import IndexRangeError
+from chainrule.ops.dtypes import as_dtype
+from chainrule.program.compiler import cache
+from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.runtime import team
+from chainrule.program.compiler.runtime.arena import borrow
+from chainrule.program.compiler.runtime.counts import get_num_threads
+from chainrule.program.compiler.table import FIRST_SLOT
+
+Spec = tuple[tuple[int, ...], "np.dtype[Any]"]
+
+
+@dataclass(frozen=True)
+class KernelRecord:
+    """What profiles say of a kernel.
+
+    Args:
+        title: The ops that it computes.
+        tasks: Pieces that threads share.
+        flops: Arithmetic of one run.
+        moved: Bytes read and written by one run, at least.
+    """
+
+    title: str
+    tasks: int
+    flops: float
+    moved: float
+
+
+@dataclass(frozen=True)
+class PanelRecord:
+    """State that lies in panels (see ``layouts.Panels``).
+
+    Args:
+        shape: The shape that users see.
+        axis: The axis that is cut.
+        width: Elements of a panel along it.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    width: int
+
+
+@dataclass
+class Machine:
+    """A compiled program without its code: plain numbers and text.
+
+    Args:
+        inputs: Shape and type of every input.
+        outputs: Shape and type of every output with memory of its own.
+        results: For each output of the graph where it comes from: ``output``, ``input`` or
+            ``constant``, and the number there.
+        arena_bytes: Memory that a run borrows.
+        n_threads: Threads that are worth it.
+        blamed: Places in the user's program to name for a bad index.
+        panels: Number of an input that is state → how it lies.
+        kernels: What profiles say, in order.
+        places: Where tensors lie in the arena: title, offset and bytes.
+    """
+
+    inputs: list[Spec]
+    outputs: list[Spec]
+    results: list[tuple[str, int]]
+    arena_bytes: int
+    n_threads: int
+    blamed: list[str]
+    panels: dict[int, PanelRecord]
+    kernels: list[KernelRecord]
+    places: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        plain = asdict(self)
+        for key in ("inputs", "outputs"):
+            plain[key] = [[list(shape), str(dtype)] for shape, dtype in getattr(self, key)]
+        plain["panels"] = {str(n): asdict(p) for n, p in self.panels.items()}
+        return plain
+
+    @staticmethod
+    def from_metadata(plain: dict[str, Any]) -> Machine:
+        """Back from JSON."""
+        return Machine(
+            inputs=[(tuple(s), as_dtype(d)) for s, d in plain["inputs"]],
+            outputs=[(tuple(s), as_dtype(d)) for s, d in plain["outputs"]],
+            results=[(kind, number) for kind, number in plain["results"]],
+            arena_bytes=plain["arena_bytes"],
+            n_threads=plain["n_threads"],
+            blamed=plain["blamed"],
+            panels={
+                int(n): PanelRecord(tuple(p["shape"]), p["axis"], p["width"])
+                for n, p in plain["panels"].items()
+            },
+            kernels=[KernelRecord(**k) for k in plain["kernels"]],
+            places=[(title, offset, size) for title, offset, size in plain["places"]],
+        )
+
+
+class MachineCode:
+    """A compiled program, ready to run.
+
+    Args:
+        machine: What it is.
+        code: Its object file.
+        constants: Arrays that the code reads, in the order of its slots.
+        kept: Constants that leave as outputs.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        code: bytes,
+        constants: Sequence[np.ndarray],
+        kept: Sequence[np.ndarray],
+    ) -> None:
+        self.machine = machine
+        self.constants = list(constants)
+        self.kept = list(kept)
+        self.object = code
+        self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
+        self._library = jit.load([code], ["program"])
+        self._address = self._library.addresses["program"]
+        self._constant_pointers = [address(x) for x in self.constants]
+
+    def run(self, pointers: Sequence[int], steps: int) -> np.ndarray:
+        """Run some steps; gives the error word: code, value, step.
+
+        Args:
+            pointers: Addresses of the inputs', then of the outputs' memory.
+            steps: How many.
+        """
+        machine = self.machine
+        table = np.empty(FIRST_SLOT + len(pointers) + len(self._constant_pointers), np.uint64)
+        error = np.zeros(3, np.int64)
+        table[FIRST_SLOT:] = [*pointers, *self._constant_pointers]
+        with borrow(machine.arena_bytes) as arena:
+            table[:FIRST_SLOT] = address(error), arena.address, steps, address(self.cycles)
+            team.run(self._address, address(table), min(machine.n_threads, get_num_threads()))
+        return error
+
+    def raise_index_error(self, code: int, value: int) -> None:
+        """Raise what a bad index in the data becomes.
+
+        Raises:
+            IndexRangeError: Always.
+        """
+        raise IndexRangeError(
+            "an index is outside the axis that it counts",
+            got=str(value),
+            fix="check the labels and indices: they count from 0",
+            where=self.machine.blamed[code - 1],
+        )
+
+    def save(self, key: str) -> None:
+        """Keep it in the cache for later processes."""
+        blobs = {"code": self.object}
+        for name, arrays in (("constant", self.constants), ("kept", self.kept)):
+            for number, array in enumerate(arrays):
+                blobs[f"{name}{number}"] = _array_bytes(array)
+        cache.store(key, self.machine.to_metadata(), blobs)
+
+    @staticmethod
+    def find(key: str) -> MachineCode | None:
+        """What an earlier process kept under a key; None if there is nothing."""
+        entry = cache.lookup(key)
+        if entry is None:
+            return None
+        found: dict[str, list[np.ndarray]] = {"constant": [], "kept": []}
+        for name, arrays in found.items():
+            while f"{name}{len(arrays)}" in entry.blobs:
+                arrays.append(_array_from(entry.blobs[f"{name}{len(arrays)}"]))
+        machine = Machine.from_metadata(entry.metadata)
+        return MachineCode(machine, entry.blobs["code"], found["constant"], found["kept"])
+
+
+def cached(key: str | None, make: Callable[[], MachineCode]) -> MachineCode:
+    """The machine code of a key: from the cache, or made and kept there."""
+    if key is None or not cache.is_enabled():
+        return make()
+    found = MachineCode.find(key)
+    if found is None:
+        found = make()
+        found.save(key)
+    return found
+
+
+def address(array: np.ndarray) -> int:
+    """Address of an array's first element."""
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    """dtype, shape and elements; ``.npy`` does not know bfloat16."""
+    raw = np.ascontiguousarray(array)
+    head = f"{array.dtype}|{','.join(map(str, array.shape))}|".encode()
+    return head + raw.tobytes()
+
+
+def _array_from(data: bytes) -> np.ndarray:
+    stream = io.BytesIO(data)
+    name, shape = (_until_bar(stream) for _ in range(2))
+    sizes = tuple(int(n) for n in shape.split(",") if n)
+    return np.frombuffer(data[stream.tell() :], as_dtype(name)).reshape(sizes)
+
+
+def _until_bar(stream: io.BytesIO) -> str:
+    text = b""
+    while (byte := stream.read(1)) != b"|":
+        text += byte
+    return text.decode()

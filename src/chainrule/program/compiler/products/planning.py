@@ -20,7 +20,7 @@ from chainrule.program.compiler.target import Target
 
 MOST_BUFFERED_ROWS = 96  # of a task in dot form whose sums wait on the stack
 INLINE_DEPTH = 512  # from here on, leaving the registers costs nothing beside the sums
-TASK_FLOPS = 2_000_000  # about 20 microseconds: a hundred times the cost of drawing a task
+TASK_FLOPS = 250_000  # a few microseconds: twenty times the cost of drawing a task
 MOST_TASKS = 64
 
 
@@ -173,7 +173,7 @@ def _dot_form(product: Product, target: Target) -> DotForm:
     form = DotForm(product, lanes, rows, columns, unroll, max(1, block), 1, 1, depth_block)
     task_tiles, task_columns = _task_size(product, form.rows.count, form.column_count)
     if form.depth_blocks > 1:
-        task_tiles = min(task_tiles, max(1, MOST_BUFFERED_ROWS // rows))
+        task_tiles = _even(form.rows.count, min(task_tiles, MOST_BUFFERED_ROWS // rows))
     return dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
 
 
@@ -242,7 +242,7 @@ def _outer_plan(product: Product, target: Target) -> Plan:
         form = dataclasses.replace(form, a_packed=True)
     task_tiles, task_columns = _task_size(product, form.rows.count, form.column_tiles)
     rows_in_cache = max(4 * rows, target.level2 // 2 // max(1, product.depth * size))
-    task_tiles = min(task_tiles, max(1, rows_in_cache // rows))
+    task_tiles = _even(form.rows.count, min(task_tiles, rows_in_cache // rows))
     form = dataclasses.replace(form, task_tiles=task_tiles, task_columns=task_columns)
     return Plan(product, target, form, pack_columns, pack_rows)
 
@@ -303,11 +303,16 @@ def _depth_block(product: Product, target: Target, row_bytes: int, unroll: int) 
 def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int, int]:
     """Tiles of rows and tiles of columns in a task."""
     wanted = max(1, min(MOST_TASKS, product.flops // TASK_FLOPS))
-    if column_tiles >= wanted:
-        return max(1, row_tiles), max(1, column_tiles // wanted)
-    across = max(1, column_tiles)
-    down = max(1, -(-wanted // across))
-    return max(1, -(-row_tiles // down)), 1
+    if column_tiles >= min(wanted, 16):
+        return max(1, row_tiles), _even(column_tiles, column_tiles // wanted)
+    # Few columns: rows divide the work more evenly.
+    return _even(row_tiles, row_tiles // wanted), max(1, column_tiles)
+
+
+def _even(count: int, most: int) -> int:
+    """The size of as few blocks of at most ``most`` as hold ``count``, nearly equal."""
+    blocks = -(-count // max(1, most))
+    return max(1, -(-count // max(1, blocks)))
 
 
 def _rounded(size: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from chainrule.errors import CompilerError
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler.batches import MANY
 from chainrule.program.compiler.contractions import (
     Contraction,
     bring_operands_to_memory,
@@ -160,6 +161,11 @@ class Lowering:
                 layout = padded(tensor) if own else None
                 if layout is not None and self.root(tensor) is tensor:
                     self.layouts[tensor] = layout
+        for group in fusion.groups:
+            if group.kind == "single":  # such kernels, and loops over rows, count row by row
+                (x,) = group.members
+                for tensor in [*x.operands, *x.results]:
+                    self.layouts.pop(self.root(tensor), None)
         if any(self._oriented(x, fusion, in_place) is None for x in products.values()):
             self.layouts = before
         for instruction, x in products.items():
@@ -217,10 +223,11 @@ class Lowering:
     ) -> KernelItem:
         x = emitter.contraction
         last = stage == emitter.plan.stages[-1]
-        operands = {x.a.tensor, x.b.tensor}
+        sources = dict.fromkeys(load.tensor for side in (x.a, x.b) for load in loads(side))
+        operands = set(sources)
         reads = operands | {load.tensor for loop in [emitter.loop] for load in _loop_loads(loop)}
         writes = {s.tensor for s in emitter.loop.statements}
-        pointers = list(dict.fromkeys([x.a.tensor, x.b.tensor]))
+        pointers = list(sources)
         if last:
             more = [load.tensor for load in _loop_loads(emitter.loop)]
             more += [s.tensor for s in emitter.loop.statements]
@@ -237,7 +244,7 @@ class Lowering:
         )
         product = emitter.plan.product
         flops = float(product.flops * x.batch.extent) / VECTOR_GAIN if last else 0.0
-        moved = float(sum(t.bytes for t in pointers))
+        moved = traffic(pointers)
         title = f"{stage.name} {product.rows}x{product.depth}x{product.columns} " + " ".join(
             dict.fromkeys(m.op.name for m in kernel.group.members[1:])
         )
@@ -338,7 +345,7 @@ class Lowering:
             single.emit(b, x, memory, begin, end, room)
 
         name = self._function(f"kernel{len(self._texts)}", pointers, blames, emit)
-        moved = float(sum(t.bytes for t in pointers))
+        moved = traffic(pointers)
         item = KernelItem(
             name,
             pointers,
@@ -501,5 +508,9 @@ def _work(kernel: Kernel) -> tuple[float, float]:
             nodes += list(value.walk())
             flops += turns * isinstance(statement, FoldInto)
         flops += turns * sum(isinstance(n, Apply) for n in set(nodes))
-    moved = float(sum(t.bytes for t in kernel.reads() | set(kernel.writes())))
-    return flops, moved
+    return flops, traffic(kernel.reads() | set(kernel.writes()))
+
+
+def traffic(tensors: Iterable[Tensor]) -> float:
+    """Bytes of some tensors; data sets, of which a step reads some rows, are not counted."""
+    return float(sum(t.bytes for t in tensors if t.shape[:1] != (MANY,)))

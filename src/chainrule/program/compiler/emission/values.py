@@ -216,8 +216,10 @@ class Emitter:
 
     def _within(self, node: Within) -> Value:
         index, low, high = node.parts
-        value = self.number(index)
         smallest, largest = index.range
+        value = self._narrow(index) if self._varies(index) else self.index(index)
+        if smallest < low == 0 and largest >= high:  # as an unsigned number it is too large
+            return self.b.compare("ult", value, self.b.constant(value.type, high))
         tests = []
         if smallest < low:
             tests.append(self.b.compare("sge", value, self.b.constant(value.type, low)))
@@ -226,6 +228,17 @@ class Emitter:
         if not tests:
             return self.b.constant(vector("i1", lanes_of(value.type)), True)
         return tests[0] if len(tests) == 1 else self.b.binary("and", *tests)
+
+    def _narrow(self, index: Index) -> Value:
+        """The index in all lanes, in 32 bits where it evenly grows and fits: twice the lanes."""
+        stride = self.lane_stride(index)
+        slack = abs(stride or 0) * self.lanes
+        fits = min(index.range) - slack >= -(1 << 31) and max(index.range) + slack < 1 << 31
+        if stride is None or not fits or any(isinstance(a, Lookup) for a in index.terms):
+            return self.number(index)
+        base = self.b.splat(self.b.convert("trunc", self.index(index), "i32"), self.lanes)
+        steps = self.b.constants("i32", [stride * lane for lane in range(self.lanes)])
+        return self.b.add(base, steps)
 
     def _random_word(self, node: RandomWord) -> Value:
         arguments = [self.emit(a) for a in node.arguments]

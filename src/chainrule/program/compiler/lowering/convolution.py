@@ -16,8 +16,9 @@ from chainrule.program.compiler.lowering.windows import spread_place
 @folds("convolution")
 def _convolution(x: Instruction, indices: Indices, read: Read) -> Fold:
     image, weight = x.operands
-    over = tuple(Axis(n, f"k{i}") for i, n in enumerate(weight.shape[1:]))
-    channel, *taps = (axis_index(axis) for axis in over)
+    # the channel turns fastest: what lies in the padding is found out once for all channels
+    over = tuple(Axis(n, f"k{i}") for i, n in enumerate((*weight.shape[2:], weight.shape[1])))
+    *taps, channel = (axis_index(axis) for axis in over)
     batch, out, *positions = indices
     group = out // max(weight.shape[0] // x.attributes["groups"], 1)
     source: list[Index] = [batch, group * weight.shape[1] + channel]

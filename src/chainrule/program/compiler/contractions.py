@@ -13,6 +13,7 @@ from chainrule.program.compiler.expressions import Expression, Load
 from chainrule.program.compiler.indices import (
     Axis,
     Index,
+    Lookup,
     Quotient,
     Remainder,
     axis_index,
@@ -26,6 +27,7 @@ from chainrule.program.compiler.products.product import Product
 from chainrule.program.compiler.reading import Reader
 
 Offset = Callable[[Tensor, Indices], Index]
+MOST_READS = 64  # times that a looked-up row is read before copying it is the cheaper way
 LEAST_FLOPS = 256  # below this a plain loop is as good
 
 
@@ -70,7 +72,9 @@ class Contraction:
         """The product with its strides; None if an operand is not laid out in strides."""
         a = _strides(offset(self.a.tensor, self.a.indices), self.row, self.depth, self.batch)
         b = _strides(offset(self.b.tensor, self.b.indices), self.column, self.depth, self.batch)
-        if a is None or b is None or a.panel is not None:
+        if a is None or b is None or a.panel is not None or b.stride is None:
+            return None
+        if b.depth_stride is None and b.stride != 1:
             return None
         if b.panel is not None and b.panel_stride != self.depth.extent * b.panel:
             return None
@@ -107,10 +111,10 @@ class _Strides:
     """Strides of an operand along its free axis and along the depth, in panels or not."""
 
     def __init__(self) -> None:
-        self.stride = 0
+        self.stride: int | None = 0
         self.panel: int | None = None
         self.panel_stride = 0
-        self.depth_stride = 0
+        self.depth_stride: int | None = 0
         self.depth_panel: int | None = None
         self.depth_panel_stride = 0
 
@@ -122,6 +126,10 @@ def _strides(place: Index, free: Axis, depth: Axis, batch: Axis) -> _Strides | N
             found.stride = coefficient
         elif atom is depth:
             found.depth_stride = coefficient
+        elif isinstance(atom, Lookup) and atom.axes == {free} and found.stride == 0:
+            found.stride = None
+        elif isinstance(atom, Lookup) and atom.axes == {depth} and found.depth_stride == 0:
+            found.depth_stride = None
         elif isinstance(atom, Quotient | Remainder):
             axis = atom.index.as_axis()
             if axis not in (free, depth):
@@ -136,6 +144,8 @@ def _strides(place: Index, free: Axis, depth: Axis, batch: Axis) -> _Strides | N
                 found.depth_stride = coefficient
         elif atom is not batch:
             return None
+    if found.stride is None and found.depth_stride is None:
+        return None
     return found if found.stride == 1 or found.panel is None else None
 
 
@@ -202,10 +212,19 @@ def bring_operands_to_memory(block: Block, is_virtual: Callable[[Instruction], b
     for x in block.instructions:
         if is_candidate(x):
             found = describe(x, is_leaf)
-            if found is None or found.product(flat_offset) is None:
+            if found is None or found.product(flat_offset) is None or _is_reread(found):
                 _copy_operands(x, is_leaf, made, result)
         result.append(x)
     block.instructions = result
+
+
+def _is_reread(x: Contraction) -> bool:
+    """True if rows that are looked up are read so often that they had better lie together."""
+    for load, free, other in ((x.a, x.row, x.column), (x.b, x.column, x.row)):
+        looked_up = any(isinstance(a, Lookup) for i in load.indices for a in i.terms)
+        if looked_up and (other.extent > MOST_READS or free.extent == 1):
+            return True
+    return False
 
 
 def _copy_operands(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from chainrule.program.compiler.contractions import Contraction
 from chainrule.program.compiler.emission.values import Emitter, Memory
-from chainrule.program.compiler.expressions import Local
+from chainrule.program.compiler.expressions import Load, Local
 from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.llvm import arithmetic
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
+from chainrule.program.compiler.lowering.elements import loads
 from chainrule.program.compiler.products.planning import Plan, Stage
-from chainrule.program.compiler.products.product import Access, panel_offset
+from chainrule.program.compiler.products.product import Access
+
+FITS_CACHE = 1 << 17  # bytes: less than this stays in the second-level cache from step to step
 
 
 class ProductEmitter:
@@ -64,25 +68,24 @@ class ProductEmitter:
 
     def _access(self, b: Builder, emitter: Emitter) -> Access:
         x = self.contraction
-        bases = []
-        for load, axes in ((x.a, (x.row, x.depth)), (x.b, (x.depth, x.column))):
-            place = self.memory.offset(load.tensor, load.indices)
-            start = place.substitute({axis: Index() for axis in axes})
-            pointer = self.memory.pointers(load.tensor)
-            bases.append(b.offset(pointer, emitter.index(start), self.plan.product.element))
         product = self.plan.product
+        a_axes = (x.row, x.depth) if product.a_depth_stride is not None else (x.depth, x.row)
+        b_axes = (x.column, x.depth) if product.b_depth_stride is not None else (x.depth, x.column)
 
-        def a(inner: Builder, m: Value) -> Value:
-            assert product.a_row_stride is not None
-            step = inner.mul(m, inner.i64(product.a_row_stride))
-            return inner.offset(bases[0], step, product.a_type)
+        def pointer(inner: Builder, load: Load, axes: tuple[Axis, Axis], counter: Value) -> Value:
+            """The address of the operand's element at ``counter`` of one axis, 0 of the other."""
+            place = self.memory.offset(load.tensor, load.indices)
+            emitter.enter(axes[0], counter)
+            step = emitter.index(place.substitute({axes[1]: Index()}))
+            emitter.leave(axes[0])
+            element = arithmetic.memory_type(load.tensor.dtype)
+            return inner.offset(self.memory.pointers(load.tensor), step, element)
 
-        def b_(inner: Builder, n: Value) -> Value:
-            if product.b_panel is not None:
-                step = panel_offset(inner, n, product.b_panel, product.depth)
-            else:
-                step = inner.mul(n, inner.i64(product.b_column_stride))
-            return inner.offset(bases[1], step, product.b_type)
+        def a(inner: Builder, counter: Value) -> Value:
+            return pointer(inner, x.a, a_axes, counter)
+
+        def b_(inner: Builder, counter: Value) -> Value:
+            return pointer(inner, x.b, b_axes, counter)
 
         scratch = None
         if self.scratch is not None:
@@ -90,7 +93,33 @@ class ProductEmitter:
             number = emitter.counters[x.batch]
             own = b.mul(number, b.i64(per))
             scratch = b.offset(self.memory.pointers(self.scratch), own, "i8")
-        return Access(a, b_, scratch)
+        access = Access(a, b_, scratch)
+        overwritten = self._overwritten()
+        if overwritten:
+
+            def prefetch(inner: Builder, m: Value, n: Value) -> None:
+                emitter.enter(x.row, m)
+                emitter.enter(x.column, n, vectorised=self.plan.form.lanes > 1)
+                for load in overwritten:
+                    pointer, _ = emitter.address(load.tensor, load.indices)
+                    inner.prefetch(pointer, write=True)
+                emitter.leave(x.column)
+                emitter.leave(x.row)
+
+            access.prefetch = prefetch
+        return access
+
+    def _overwritten(self) -> list[Load]:
+        """What the epilogue reads and writes: large state, worth asking for ahead of time."""
+        written = {s.tensor.size for s in self.loop.statements}
+        values = [*self.loop.values.values()]
+        values += [s.value for s in self.loop.statements if isinstance(s, Store)]
+        found = dict.fromkeys(load for value in values for load in loads(value))
+        return [
+            load
+            for load in found
+            if load.tensor.size in written and load.tensor.bytes > FITS_CACHE
+        ]
 
     def _epilogue(
         self, emitter: Emitter, b: Builder, m: Value, n: Value, value: Value, lanes: int

@@ -33,10 +33,30 @@ def test_a_damaged_copy_of_mnist_is_refused(tmp_path, monkeypatch):
     name = "t10k-labels-idx1-ubyte.xz"
     (tmp_path / name).write_bytes((mnist_module.FOLDER / name).read_bytes() + b"x")
     monkeypatch.setattr(mnist_module, "FOLDER", tmp_path)
+    monkeypatch.setenv("CHAINRULE_CACHE", "off")
     mnist_module._load.cache_clear()
     with pytest.raises(DataError, match="damaged"):
         mnist_module._load(name)
     mnist_module._load.cache_clear()
+
+
+def test_mnist_is_unpacked_once_for_all_processes(tmp_path, monkeypatch):
+    name = "t10k-images-idx3-ubyte.xz"
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    mnist_module._load.cache_clear()
+    first = mnist_module._load(name)
+    mnist_module._load.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(mnist_module, "_unpack", lambda name: pytest.fail("unpacked again"))
+        second = mnist_module._load(name)
+    monkeypatch.setenv("CHAINRULE_CACHE", "off")
+    mnist_module._load.cache_clear()
+    third = mnist_module._load(name)
+    mnist_module._load.cache_clear()
+    for images in (first, second, third):
+        assert type(images) is np.ndarray
+        assert not images.flags.writeable
+    assert first.tobytes() == second.tobytes() == third.tobytes()
 
 
 def test_a_dataset_checks_its_lengths():

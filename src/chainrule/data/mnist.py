@@ -14,6 +14,7 @@ import numpy as np
 from chainrule.data.dataset import ArrayDataset
 from chainrule.data.idx import read_idx
 from chainrule.errors import ArgumentError, DataError
+from chainrule.program.compiler.cache.arrays import kept_array
 
 FOLDER = Path(__file__).parent / "files" / "mnist"
 FILES = {
@@ -53,7 +54,12 @@ def mnist(split: str = "train") -> ArrayDataset:
 
 @functools.cache
 def _load(name: str) -> np.ndarray:
-    """Check and unpack a shipped file, once a process; the array is read-only."""
+    """The array of a shipped file: found in the cache, or unpacked; it is read-only."""
+    return kept_array(name, SHA256[name], lambda: _unpack(name))
+
+
+def _unpack(name: str) -> np.ndarray:
+    """Check and unpack a shipped file."""
     path = FOLDER / name
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if digest != SHA256[name]:
@@ -63,6 +69,4 @@ def _load(name: str) -> np.ndarray:
             got=digest,
             fix="install chainrule again",
         )
-    array = read_idx(path)
-    array.flags.writeable = False
-    return array
+    return read_idx(path)

@@ -360,10 +360,9 @@ def test_the_least_recently_used_entries_make_room(code, monkeypatch):
     for key in made[9:]:
         assert store(key, {}, {"object": bytes(100_000)})
         assert lookup(key) is not None
-    assert sum(path.stat().st_size for path in code.iterdir()) <= 1 << 20
-    assert [key in {path.name for path in code.iterdir()} for key in made[:4]] == [
-        True, False, False, True,
-    ]  # fmt: skip
+    assert sum(path.stat().st_size for path in code.iterdir()) <= 1_000_000
+    left = {path.name for path in code.iterdir()}
+    assert [key in left for key in made] == [True] + 4 * [False] + 7 * [True]
     assert not store(make_key("ir", "large"), {}, {"object": bytes(600_000)})
 
 
@@ -380,9 +379,9 @@ def test_what_killed_writers_left_is_deleted(code):
 
 def test_the_limit_is_checked(monkeypatch):
     monkeypatch.delenv("CHAINRULE_CACHE_SIZE", raising=False)
-    assert folder.limit() == 256 << 20
+    assert folder.limit() == 256_000_000
     monkeypatch.setenv("CHAINRULE_CACHE_SIZE", "3")
-    assert folder.limit() == 3 << 20
+    assert folder.limit() == 3_000_000
     monkeypatch.setenv("CHAINRULE_CACHE_SIZE", "much")
     with pytest.raises(ArgumentError, match="megabytes"):
         folder.limit()

@@ -14,6 +14,7 @@ from pathlib import Path
 from chainrule.errors import ArgumentError
 
 DEFAULT_MEGABYTES = 256
+MEGABYTE = 1_000_000
 CODE = "code"
 DATA = "data"
 PARTS = (CODE, DATA)
@@ -58,7 +59,7 @@ def limit() -> int:
     """
     asked = os.environ.get("CHAINRULE_CACHE_SIZE", "").strip()
     if not asked:
-        return DEFAULT_MEGABYTES << 20
+        return DEFAULT_MEGABYTES * MEGABYTE
     if not asked.isdecimal():
         raise ArgumentError(
             "CHAINRULE_CACHE_SIZE is not a whole number of megabytes",
@@ -66,7 +67,7 @@ def limit() -> int:
             got=repr(asked),
             fix=f"unset it for {DEFAULT_MEGABYTES} megabytes",
         )
-    return int(asked) << 20
+    return int(asked) * MEGABYTE
 
 
 def is_enabled() -> bool:
@@ -90,7 +91,7 @@ def usable(part: str, *, make: bool = True) -> Path | None:
     except FileNotFoundError:  # only where nothing is to be made
         return None
     except OSError as error:
-        tell_once(f"no cache, compiling every time: {error}")
+        tell_once(f"no cache on disk: {error}")
         return None
     return root / part
 

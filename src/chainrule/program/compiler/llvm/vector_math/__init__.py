@@ -6,17 +6,45 @@ from collections.abc import Callable
 
 from chainrule.program.compiler.llvm.builder import Value
 from chainrule.program.compiler.llvm.vector_math.error_function import erf
-from chainrule.program.compiler.llvm.vector_math.exponential import exp, sigmoid
-from chainrule.program.compiler.llvm.vector_math.hyperbolic import tanh
-from chainrule.program.compiler.llvm.vector_math.logarithm import log
+from chainrule.program.compiler.llvm.vector_math.exponential import exp, expm1, sigmoid
+from chainrule.program.compiler.llvm.vector_math.hyperbolic import (
+    acosh,
+    asinh,
+    atanh,
+    cosh,
+    sinh,
+    tanh,
+)
+from chainrule.program.compiler.llvm.vector_math.inverse_trigonometric import (
+    acos,
+    asin,
+    atan,
+    atan2,
+)
+from chainrule.program.compiler.llvm.vector_math.logarithm import log, log1p
+from chainrule.program.compiler.llvm.vector_math.trigonometric import cos, sin, tan
 
 # functions of more than one value
-ARITY: dict[str, int] = {}
+ARITY = {"atan2": 2}
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "acos": acos,
+    "acosh": acosh,
+    "asin": asin,
+    "asinh": asinh,
+    "atan": atan,
+    "atan2": atan2,
+    "atanh": atanh,
+    "cos": cos,
+    "cosh": cosh,
     "erf": erf,
     "exp": exp,
+    "expm1": expm1,
     "log": log,
+    "log1p": log1p,
     "sigmoid": sigmoid,
+    "sin": sin,
+    "sinh": sinh,
+    "tan": tan,
     "tanh": tanh,
 }

@@ -16,6 +16,7 @@ from chainrule.program.compiler.llvm.vector_math.parts import (
     ROUNDING,
     at_least,
     at_most,
+    compare,
     fma,
     polynomial,
     power_of_two,
@@ -77,10 +78,36 @@ EXPM1 = {
         2.5000075090319136e-08,
     ),
 }
+# the same, for the smallest relative error of exp(r) − 1
+EXPM1_RELATIVE = {
+    "float": (
+        0.4999999701976776,
+        0.1666654348373413,
+        0.04166720062494278,
+        0.00836651399731636,
+        0.0013882520142942667,
+    ),
+    "double": (
+        0.5,
+        0.16666666666666677,
+        0.04166666666666651,
+        0.0083333333333217,
+        0.0013888888888962312,
+        0.00019841269885939545,
+        2.4801587172619295e-05,
+        2.7557244403691216e-06,
+        2.7557402605954744e-07,
+        2.510896765675067e-08,
+        2.087533143979458e-09,
+    ),
+}
 _SIGMOID_RANGE = {"float": (-88.37, 40.0), "double": (-709.4, 40.0)}
+_EXPM1_RANGE = {"float": (-25.0, 89.0), "double": (-45.0, 710.0)}
 
 
-def reduce(b: Builder, x: Value, factor: float = 1.0, offset: float = 0.0) -> tuple[Value, Value]:
+def reduce(
+    b: Builder, x: Value, factor: float = 1.0, offset: float = 0.0, halvings: int = 0
+) -> tuple[Value, Value]:
     """n and r of factor·x = n·ln 2 + r.
 
     Args:
@@ -88,12 +115,13 @@ def reduce(b: Builder, x: Value, factor: float = 1.0, offset: float = 0.0) -> tu
         x: Within the range that ``power_of_two`` allows for n.
         factor: 1, −1 or a power of two.
         offset: Added to the quotient before it is rounded; −½ makes r positive.
+        halvings: How often the power of two is halved, so that it does not overflow.
 
     Returns:
-        n + bias + ``ROUNDING``, as ``power_of_two`` takes it, and r / factor.
+        What ``power_of_two`` takes to give 2^(n − halvings), and r / factor.
     """
     element = element_of(x.type)
-    shift = ROUNDING[element] + EXPONENT_BIAS[element]
+    shift = ROUNDING[element] + EXPONENT_BIAS[element] - halvings
     if offset:
         quotient = fma(b, x, factor * LOG2_E, offset)
         shifted = with_constant(b, "fadd", quotient, shift)
@@ -138,3 +166,15 @@ def sigmoid(b: Builder, x: Value) -> Value:
     grown = b.mul(r, polynomial(b, r, signed))
     denominator = b.add(scale, fma(b, scale, grown, 1.0))
     return b.div(b.constant(x.type, 1.0), denominator)
+
+
+def expm1(b: Builder, x: Value) -> Value:
+    """exp(x) − 1, accurate near 0 too: float and double within 1.5 ulp."""
+    element = element_of(x.type)
+    low, high = _EXPM1_RANGE[element]
+    limited = at_least(b, at_most(b, x, high), low)
+    shifted, r = reduce(b, limited, halvings=1)
+    half_scale = power_of_two(b, shifted)
+    grown = fma(b, b.mul(r, r), polynomial(b, r, EXPM1_RELATIVE[element]), r)
+    half = b.fma(half_scale, grown, with_constant(b, "fadd", half_scale, -0.5))
+    return b.select(compare(b, "oeq", x, 0.0), x, b.add(half, half))

@@ -1,4 +1,4 @@
-"""The natural logarithm.
+"""The natural logarithm, of x and of 1 + x.
 
 x = 2ᵉ·m with m from √½ to √2; ln x = e·ln 2 + ln m. Float: a minimax polynomial of f = m − 1.
 Double: fdlibm's form (e_log.c, Sun Microsystems 1993) with s = f / (2 + f) and its polynomial.
@@ -11,6 +11,7 @@ import math
 from chainrule.program.compiler.llvm.builder import Builder, Value, element_of
 from chainrule.program.compiler.llvm.vector_math.exponential import LN2_HIGH, LN2_LOW
 from chainrule.program.compiler.llvm.vector_math.parts import (
+    at_least,
     bits,
     compare,
     fma,
@@ -97,3 +98,37 @@ def with_special_values(b: Builder, x: Value, result: Value) -> Value:
     infinite = b.constant(x.type, -math.inf)
     result = b.select(compare(b, "olt", x, minimum), infinite, result)
     return b.select(compare(b, "olt", x, 0.0), b.constant(x.type, math.nan), result)
+
+
+def log1p(b: Builder, x: Value) -> Value:
+    """ln(1 + x), accurate near 0 too: float and double within 1.5 ulp."""
+    total = with_constant(b, "fadd", x, 1.0)
+    # what the sum lost; it is exact as long as it matters
+    lost = b.sub(x, with_constant(b, "fadd", total, -1.0))
+    result = log_of_sum(b, total, lost)
+    return b.select(compare(b, "oeq", x, 0.0), x, result)
+
+
+def log_of_sum(b: Builder, total: Value, lost: Value, doublings: Value | None = None) -> Value:
+    """ln(total + lost), where ``lost`` is below half a unit of ``total``, or total is near 1.
+
+    Args:
+        b: Where to write.
+        total: The leading part; its special values count.
+        lost: The small part.
+        doublings: Added to the exponent (a float): as many factors of 2.
+    """
+    exponent, mantissa = split(b, total)
+    inverse = _inverse_power(b, total, mantissa)
+    rest = fma(b, lost, inverse, with_constant(b, "fadd", mantissa, -1.0))
+    exponent = exponent if doublings is None else b.add(exponent, doublings)
+    combine = _log_float if element_of(total.type) == "float" else _log_double
+    return with_special_values(b, total, combine(b, exponent, rest))
+
+
+def _inverse_power(b: Builder, x: Value, mantissa: Value) -> Value:
+    """2⁻ᵉ of x = 2ᵉ·mantissa; 0 where it would be too small for a normal number."""
+    element = element_of(x.type)
+    one = (127 << 23) if element == "float" else (1023 << 52)
+    power = b.sub(bits(b, x), bits(b, mantissa))
+    return at_least(b, from_bits(b, b.sub(b.constant(power.type, one), power)), 0.0)

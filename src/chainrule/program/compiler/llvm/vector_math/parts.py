@@ -94,3 +94,10 @@ def with_sign(b: Builder, magnitude: Value, x: Value, size: Value) -> Value:
     """``magnitude``, which is not negative, with the sign of x; ``size`` is |x|."""
     sign = b.binary("xor", bits(b, x), bits(b, size))
     return from_bits(b, b.binary("or", bits(b, magnitude), sign))
+
+
+def any_lane(b: Builder, mask: Value) -> Value:
+    """``i1``: the mask holds in a lane or more."""
+    if lanes_of(mask.type) == 1:
+        return mask
+    return b.call_intrinsic("llvm.vector.reduce.or", "i1", mask)

@@ -12,9 +12,13 @@ from chainrule.program.compiler.llvm.module import Module
 #: prefetchers of x86 fetch pairs and Apple's lines are that long
 LINE = 128
 
-#: bytes of a barrier's state, all zero at first: how many have arrived; the generation and, beside
-#: it, how many pauses a waiter makes before it yields; how many waits lasted longer than that
-BARRIER_BYTES = 3 * LINE
+# a thread's handle: the barrier's state; then what the team notes about the thread
+HANDLE_BYTES = LINE
+# a barrier's state: how many have arrived; a line further the generation and, beside it, how many
+# pauses a waiter makes, and the function that waits longer
+STATE_BYTES = 2 * LINE
+STATE_PAUSES = LINE + 8
+STATE_LINGER = LINE + 16
 
 # denormals are zero on reading (DAZ, 0x40) and on writing (FTZ, 0x8000), round to nearest, all
 # exceptions masked
@@ -33,31 +37,41 @@ def pause_text(module: Module) -> str:
 
 
 def emit_barrier(module: Module) -> str:
-    """Add ``void barrier(ptr state, i64 n)``, once, and return its name.
+    """Add ``void barrier(ptr barrier, i64 n)``, once, and return its name.
 
-    All n threads that were given the same state leave it after all of them have come, and what
-    each wrote before it is seen by all after it. Waiters spin for about a microsecond, then yield
-    the processor again and again, so that more threads than cores still go on. With n = 1 nothing
-    is read or written. ``builder.call_own("barrier", state, n)`` calls it.
+    All n threads of a program leave it after all of them have come, and what each wrote before it
+    is seen by all after it. A waiter spins for about a microsecond, then calls the team's function
+    for long waits, which knows when to yield: the program itself calls nothing outside. With n = 1
+    nothing is read or written. ``builder.call_own("barrier", barrier, n)`` calls it, with the
+    program's first argument.
 
     Args:
         module: Where the function is defined, not visible outside.
     """
     if not module.has_function("barrier"):
-        module.declare("sched_yield", "i32", [])
         module.add_function(
-            "barrier", _BARRIER.format(generation=LINE, waits=2 * LINE, pause=pause_text(module))
+            "barrier",
+            _BARRIER.format(
+                generation=LINE,
+                pauses=STATE_PAUSES,
+                linger=STATE_LINGER,
+                pause=pause_text(module),
+                forever=FOREVER,
+            ),
         )
     return "barrier"
 
 
+FOREVER = (1 << 63) - 1
+
 # the last to come starts the next generation; the others wait for that
 _BARRIER = """\
-define internal void @barrier(ptr %state, i64 %n) nounwind noinline {{
+define internal void @barrier(ptr %handle, i64 %n) nounwind noinline {{
 entry:
  %alone = icmp slt i64 %n, 2
  br i1 %alone, label %out, label %arrive
 arrive:
+ %state = load ptr, ptr %handle, align 8
  %generation = getelementptr i8, ptr %state, i64 {generation}
  %old = load atomic i64, ptr %generation acquire, align 8
  %before = atomicrmw add ptr %state, i64 1 acq_rel
@@ -70,24 +84,24 @@ release:
  store atomic i64 %next, ptr %generation release, align 8
  ret void
 wait:
- %limit.at = getelementptr i8, ptr %generation, i64 8
- %limit = load atomic i64, ptr %limit.at monotonic, align 8
+ %pauses.at = getelementptr i8, ptr %state, i64 {pauses}
+ %pauses = load i64, ptr %pauses.at, align 8
  br label %spin
 spin:
- %k = phi i64 [0, %wait], [%k1, %again], [0, %yield]
+ %k = phi i64 [0, %wait], [%k1, %again]
  %now = load atomic i64, ptr %generation acquire, align 8
  %go = icmp ne i64 %now, %old
  br i1 %go, label %out, label %again
 again:
  {pause}
  %k1 = add i64 %k, 1
- %more = icmp slt i64 %k1, %limit
- br i1 %more, label %spin, label %yield
-yield:
- %waits = getelementptr i8, ptr %state, i64 {waits}
- %count = atomicrmw add ptr %waits, i64 1 monotonic
- %ignored = call i32 @sched_yield()
- br label %spin
+ %more = icmp slt i64 %k1, %pauses
+ br i1 %more, label %spin, label %long
+long:
+ %linger.at = getelementptr i8, ptr %state, i64 {linger}
+ %linger = load ptr, ptr %linger.at, align 8
+ %new = call i64 %linger(ptr %generation, i64 %old, ptr %handle, i64 %n, i64 {forever})
+ ret void
 out:
  ret void
 }}"""

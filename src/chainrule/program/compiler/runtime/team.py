@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import functools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,21 +20,31 @@ from typing import Any, NamedTuple
 
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.runtime import counts
-from chainrule.program.compiler.runtime.synchronisation import LINE
+from chainrule.program.compiler.runtime.synchronisation import (
+    HANDLE_BYTES,
+    LINE,
+    STATE_LINGER,
+    STATE_PAUSES,
+)
 from chainrule.program.compiler.runtime.team_code import (
+    ALLOWED,
     BARRIER,
     EXPORTS,
+    HANDLES,
     MOST_THREADS,
     TEAM_BYTES,
     team_module,
 )
 from chainrule.program.compiler.target import host_target
 
-#: how long an idle worker stays awake, and how long anyone who waits spins before he yields.
-#: Where two threads share a core because others keep the rest busy, a barrier takes twice the
-#: latter; to yield in vain costs a third of a microsecond
+#: how long an idle worker stays awake
 IDLE_SECONDS = 50e-6
-SPIN_SECONDS = 1e-6
+#: how long a waiter spins before it looks around (see ``waiting``)
+ROUND_SECONDS = 1e-6
+
+
+#: threads can learn on which processor they run, and choose another
+PLACED = sys.platform == "linux"
 
 
 class _Native(NamedTuple):
@@ -51,7 +62,7 @@ def _native() -> _Native:
     """Compile the team's functions, once a process."""
     target = host_target()
     # level 0: these few lines wait for memory and threads, and compile in 3 ms instead of 13
-    code = jit.emit_object(str(team_module(target)), target, 0)
+    code = jit.emit_object(str(team_module(target, PLACED)), target, 0)
     library = jit.load([code], EXPORTS)
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     types: dict[str, Any] = {
@@ -60,7 +71,7 @@ def _native() -> _Native:
         "team_stop": ctypes.CFUNCTYPE(integer, pointer),
         "team_pause": ctypes.CFUNCTYPE(None, integer),
     }
-    run, work, stop, pause = (types[name](library.addresses[name]) for name in EXPORTS)
+    run, work, stop, pause = (types[name](library.addresses[name]) for name in types)
     return _Native(run, work, stop, _seconds_of(pause), library)
 
 
@@ -89,17 +100,37 @@ class Team:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(block))
         self._address = (ctypes.addressof(block) + LINE - 1) // LINE * LINE
         self._words = (ctypes.c_int64 * (TEAM_BYTES // 8)).from_address(self._address)
-        self._words[1] = round(IDLE_SECONDS / SPIN_SECONDS)
-        self._words[2] = round(SPIN_SECONDS / self._native.pause_seconds)
-        self._words[3] = counts.available_cores()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Write what the machine code reads."""
+        pauses = max(1, round(ROUND_SECONDS / self._native.pause_seconds))
+        words = self._words
+        words[1] = round(IDLE_SECONDS / ROUND_SECONDS)
+        words[2] = pauses
+        words[3] = counts.available_cores()
+        words[(BARRIER + STATE_PAUSES) // 8] = pauses
+        words[(BARRIER + STATE_LINGER) // 8] = self._native.library.addresses["team_linger"]
+        if PLACED:
+            for processor in os.sched_getaffinity(0):
+                if processor < 8 * LINE:
+                    byte = ctypes.c_uint8.from_address(self._address + ALLOWED + processor // 8)
+                    byte.value |= 1 << processor % 8
+        for number in range(MOST_THREADS):
+            handle = (HANDLES + number * HANDLE_BYTES) // 8
+            words[handle] = self._address + BARRIER
+            words[handle + 1] = -1
+            words[handle + 2] = number
+            words[handle + 5] = self._address
 
     @property
-    def waits(self) -> int:
-        """How often, so far, a wait at a barrier was long enough to yield the processor.
+    def waited_seconds(self) -> float:
+        """How long the threads have waited in all, idle workers before they slept included.
 
         Grows quickly where other processes want the same cores: a reason to use fewer threads.
         """
-        return int(self._words[BARRIER // 8 + 2 * LINE // 8])
+        first, step = HANDLES // 8 + 4, HANDLE_BYTES // 8
+        return sum(self._words[first + step * i] for i in range(self.size)) * ROUND_SECONDS
 
     def run(self, program: int, table: int, n_threads: int) -> int:
         """See :func:`run`."""

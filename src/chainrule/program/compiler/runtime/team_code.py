@@ -2,11 +2,14 @@
 
 The team's block of memory, zero at first, in steps of ``LINE`` bytes:
 
-- 0: 1 while a job runs; 8: how often an idle worker yields before it parks; 16: pauses before a
-  yield; 24: cores that may be used
-- LINE: workers that have not finished the job
-- 2 LINE to 5 LINE: the barrier
-- from ``FIRST_BOX`` a box of ``BOX`` bytes for each worker: 0 number of its jobs so far, 8 function
+- 0: 1 while a job runs; 8: rounds that an idle worker waits before it parks; 16: pauses of a round;
+  24: cores that may be used
+- ``REMAINING``: workers that have not finished the job; ``DONE``: jobs so far
+- ``BARRIER``: the barrier's state
+- ``ALLOWED``: the processors that may be used, a bit each
+- from ``HANDLES`` a handle for each thread: 0 the barrier's state, 8 the processor it was seen on,
+  16 its number, 24 how often it may still change the processor, 32 rounds it waited, 40 the team
+- from ``BOXES`` a box of ``BOX`` bytes for each worker: 0 number of its jobs so far, 8 function
   (null: stop), 16 table, 24 number of threads, 32 parked, 40 taken; 64 mutex; 128 condition
 """
 
@@ -15,28 +18,34 @@ from __future__ import annotations
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.runtime.synchronisation import (
-    BARRIER_BYTES,
+    FOREVER,
+    HANDLE_BYTES,
     LINE,
+    STATE_BYTES,
     emit_enter,
     emit_leave,
     pause_text,
 )
+from chainrule.program.compiler.runtime.waiting import waiting_functions
 from chainrule.program.compiler.target import Target
 
 #: most threads of a team, the caller among them
 MOST_THREADS = 256
 
 REMAINING = LINE
-BARRIER = 2 * LINE
-FIRST_BOX = BARRIER + BARRIER_BYTES
+DONE = 2 * LINE
+BARRIER = 3 * LINE
+ALLOWED = BARRIER + STATE_BYTES
+HANDLES = ALLOWED + LINE
+BOXES = HANDLES + MOST_THREADS * HANDLE_BYTES
 BOX = 256
-TEAM_BYTES = FIRST_BOX + (MOST_THREADS - 1) * BOX
+TEAM_BYTES = BOXES + (MOST_THREADS - 1) * BOX
 
-EXPORTS = ("team_run", "team_work", "team_stop", "team_pause")
+EXPORTS = ("team_run", "team_work", "team_stop", "team_pause", "team_linger")
 
 
-def team_module(target: Target) -> Module:
-    """The module with the four functions of ``EXPORTS``.
+def team_module(target: Target, placed: bool) -> Module:
+    """The module with the functions of ``EXPORTS``.
 
     - ``i64 team_run(ptr team, ptr program, ptr table, i64 n)``: run a program on n threads, or on
       the caller alone while the team is busy; gives the number of threads that ran it.
@@ -44,11 +53,14 @@ def team_module(target: Target) -> Module:
       returns at once if another thread already is.
     - ``i64 team_stop(ptr team)``: tell all workers to return, for ever; 0 if a job is running.
     - ``void team_pause(i64 n)``: pause n times.
+    - ``team_linger``: see ``waiting``.
+
+    Args:
+        target: What it is compiled for.
+        placed: Threads can learn on which processor they run, and change it (Linux).
     """
     module = Module(target)
-    pause = pause_text(module)
     for name, result, parameters in (
-        ("sched_yield", "i32", []),
         ("pthread_mutex_init", "i32", ["ptr", "ptr"]),
         ("pthread_mutex_lock", "i32", ["ptr"]),
         ("pthread_mutex_unlock", "i32", ["ptr"]),
@@ -57,14 +69,17 @@ def team_module(target: Target) -> Module:
         ("pthread_cond_signal", "i32", ["ptr"]),
     ):
         module.declare(name, result, parameters)
+    waiting_functions(module, placed, HANDLES, ALLOWED)
     words = {
-        "pause": pause,
+        "pause": pause_text(module),
         "remaining": REMAINING,
-        "barrier": BARRIER,
-        "limit": BARRIER + LINE + 8,
-        "boxes": FIRST_BOX,
+        "done": DONE,
+        "handles": HANDLES,
+        "handle": HANDLE_BYTES,
+        "boxes": BOXES,
         "box": BOX,
         "others": MOST_THREADS - 1,
+        "forever": FOREVER,
     }
     for name, text in _FUNCTIONS.items():
         module.add_function(name, text.format(**words))
@@ -112,9 +127,9 @@ entry:
 wake:
  %mutex = getelementptr i8, ptr %box, i64 64
  %condition = getelementptr i8, ptr %box, i64 128
- %r1 = call i32 @pthread_mutex_lock(ptr %mutex)
- %r2 = call i32 @pthread_mutex_unlock(ptr %mutex)
- %r3 = call i32 @pthread_cond_signal(ptr %condition)
+ %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+ %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+ %signalled = call i32 @pthread_cond_signal(ptr %condition)
  br label %out
 out:
  ret void
@@ -123,7 +138,7 @@ out:
 define internal i64
 @team_run_plain(ptr %team, ptr %program, ptr %table, i64 %n) nounwind noinline {{
 entry:
- %barrier = getelementptr i8, ptr %team, i64 {barrier}
+ %handle = getelementptr i8, ptr %team, i64 {handles}
  %several = icmp sgt i64 %n, 1
  br i1 %several, label %claim, label %alone
 claim:
@@ -131,20 +146,15 @@ claim:
  %won = extractvalue {{ i64, i1 }} %pair, 1
  br i1 %won, label %prepare, label %alone
 alone:
- call void %program(ptr %barrier, i64 0, i64 1, ptr %table)
+ call void %program(ptr %handle, i64 0, i64 1, ptr %table)
  ret i64 1
 prepare:
- %cores.at = getelementptr i8, ptr %team, i64 24
- %cores = load i64, ptr %cores.at, align 8
- %pauses.at = getelementptr i8, ptr %team, i64 16
- %pauses = load i64, ptr %pauses.at, align 8
- %crowded = icmp sgt i64 %n, %cores
- %limit = select i1 %crowded, i64 1, i64 %pauses
- %limit.at = getelementptr i8, ptr %team, i64 {limit}
- store atomic i64 %limit, ptr %limit.at monotonic, align 8
+ %nobody = call i64 @sharing(ptr %team, ptr %handle, i64 0)
  %workers = sub i64 %n, 1
  %remaining = getelementptr i8, ptr %team, i64 {remaining}
  store atomic i64 %workers, ptr %remaining monotonic, align 8
+ %done = getelementptr i8, ptr %team, i64 {done}
+ %jobs = load atomic i64, ptr %done monotonic, align 8
  %first = getelementptr i8, ptr %team, i64 {boxes}
  br label %hand
 hand:
@@ -156,22 +166,8 @@ hand:
  %more = icmp slt i64 %i1, %workers
  br i1 %more, label %hand, label %run
 run:
- call void %program(ptr %barrier, i64 0, i64 %n, ptr %table)
- br label %spin
-spin:
- %k = phi i64 [0, %run], [%k1, %again], [0, %yield]
- %left = load atomic i64, ptr %remaining acquire, align 8
- %done = icmp eq i64 %left, 0
- br i1 %done, label %finish, label %again
-again:
- {pause}
- %k1 = add i64 %k, 1
- %wait = icmp slt i64 %k1, %limit
- br i1 %wait, label %spin, label %yield
-yield:
- %ignored = call i32 @sched_yield()
- br label %spin
-finish:
+ call void %program(ptr %handle, i64 0, i64 %n, ptr %table)
+ %all = call i64 @team_linger(ptr %done, i64 %jobs, ptr %handle, i64 %n, i64 {forever})
  store atomic i64 0, ptr %team release, align 8
  ret i64 %n
 }}""",
@@ -187,6 +183,10 @@ entry:
  %won = extractvalue {{ i64, i1 }} %pair, 1
  br i1 %won, label %start, label %out
 start:
+ %handle.offset = mul i64 %index, {handle}
+ %handles = getelementptr i8, ptr %team, i64 {handles}
+ %handle = getelementptr i8, ptr %handles, i64 %handle.offset
+ %moves = getelementptr i8, ptr %handle, i64 24
  %program.at = getelementptr i8, ptr %box, i64 8
  %table.at = getelementptr i8, ptr %box, i64 16
  %n.at = getelementptr i8, ptr %box, i64 24
@@ -194,35 +194,19 @@ start:
  %mutex = getelementptr i8, ptr %box, i64 64
  %condition = getelementptr i8, ptr %box, i64 128
  %remaining = getelementptr i8, ptr %team, i64 {remaining}
- %barrier = getelementptr i8, ptr %team, i64 {barrier}
- %limit.at = getelementptr i8, ptr %team, i64 {limit}
+ %done = getelementptr i8, ptr %team, i64 {done}
  %rounds.at = getelementptr i8, ptr %team, i64 8
  %rounds = load i64, ptr %rounds.at, align 8
  %mutex.made = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
  %condition.made = call i32 @pthread_cond_init(ptr %condition, ptr null)
  br label %next
 next:
- %seen = phi i64 [0, %start], [%jobs, %work]
- br label %round
-round:
- %r = phi i64 [0, %next], [%r1, %yield]
- %limit = load atomic i64, ptr %limit.at monotonic, align 8
- br label %spin
-spin:
- %k = phi i64 [0, %round], [%k1, %again]
- %soon = load atomic i64, ptr %box acquire, align 8
+ %seen = phi i64 [0, %start], [%jobs, %finish]
+ %last.n = phi i64 [1, %start], [%n, %finish]
+ %soon = call i64
+  @team_linger(ptr %box, i64 %seen, ptr %handle, i64 %last.n, i64 %rounds)
  %new = icmp ne i64 %soon, %seen
- br i1 %new, label %job, label %again
-again:
- {pause}
- %k1 = add i64 %k, 1
- %wait = icmp slt i64 %k1, %limit
- br i1 %wait, label %spin, label %yield
-yield:
- %ignored = call i32 @sched_yield()
- %r1 = add i64 %r, 1
- %stay = icmp slt i64 %r1, %rounds
- br i1 %stay, label %round, label %park
+ br i1 %new, label %job, label %park
 park:
  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
  store atomic i64 1, ptr %parked seq_cst, align 8
@@ -239,15 +223,25 @@ unpark:
  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
  br label %job
 job:
- %jobs = phi i64 [%soon, %spin], [%later, %unpark]
+ %jobs = phi i64 [%soon, %next], [%later, %unpark]
  %program = load ptr, ptr %program.at, align 8
  %stop = icmp eq ptr %program, null
  br i1 %stop, label %out, label %work
 work:
  %table = load ptr, ptr %table.at, align 8
  %n = load i64, ptr %n.at, align 8
- call void %program(ptr %barrier, i64 %index, i64 %n, ptr %table)
- %left = atomicrmw sub ptr %remaining, i64 1 release
+ store i64 4, ptr %moves, align 8
+ %moved = call i64 @sharing(ptr %team, ptr %handle, i64 %n)
+ call void %program(ptr %handle, i64 %index, i64 %n, ptr %table)
+ %ended = load atomic i64, ptr %done monotonic, align 8
+ %left = atomicrmw sub ptr %remaining, i64 1 acq_rel
+ %last = icmp eq i64 %left, 1
+ br i1 %last, label %tell, label %finish
+tell:
+ %ended1 = add i64 %ended, 1
+ store atomic i64 %ended1, ptr %done release, align 8
+ br label %finish
+finish:
  br label %next
 out:
  ret void

@@ -7,6 +7,7 @@ import random
 import stat
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from chainrule.program.compiler.cache import (
     room,
     sources,
     store,
+    survey,
 )
 from chainrule.program.compiler.target import TARGETS
 
@@ -319,6 +321,66 @@ def test_a_full_disk_is_no_error(code, monkeypatch, caplog):
     assert not store(make_key("ir", "x"), METADATA, BLOBS)
     assert not list(code.iterdir())
     assert "No space left" in caplog.text
+
+
+AS_ANOTHER_USER = """
+import logging, os, sys
+from chainrule.program.compiler.cache import lookup, make_key, store, survey
+logging.basicConfig(format="%(message)s")
+key = make_key("ir", "x")
+os.setgroups([])
+os.setegid(12345)
+os.seteuid(12345)
+for step in sys.argv[1:]:
+    if step == "lock":
+        os.chmod(os.environ["CHAINRULE_CACHE"] + "/code", 0o500)
+    else:
+        call = {"lookup": lookup, "problem": lambda _: survey.problem()}.get(step)
+        print(step, call(key) if call else store(key, {}, {}))
+"""
+
+
+def as_another_user(*steps):
+    result = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, *steps], capture_output=True, text=True
+    )
+    return result.stdout.splitlines(), result.stderr.splitlines()
+
+
+@needs_owners
+def test_what_the_user_may_not_write_to(monkeypatch):
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o755)
+        monkeypatch.setenv("CHAINRULE_CACHE", f"{root}/cache")
+        told, logged = as_another_user("lookup", "store", "store", "lookup")
+        assert told == ["lookup None", "store False", "store False", "lookup None"]
+        assert logged == [f"no cache on disk: {root}/cache can not be made: Permission denied"]
+
+        assert store(make_key("ir", "x"), METADATA, BLOBS)
+        told, logged = as_another_user("lookup", "problem")
+        assert told == ["lookup None", f"problem {root}/cache belongs to another user"]
+        assert logged == [f"no cache on disk: {root}/cache belongs to another user"]
+
+        os.mkdir(f"{root}/own", 0o700)
+        os.chown(f"{root}/own", 12345, 12345)
+        monkeypatch.setenv("CHAINRULE_CACHE", f"{root}/own")
+        told, logged = as_another_user("store", "lock", "problem", "store", "lookup")
+        assert told[1] == f"problem {root}/own/code can not be written to"
+        assert told[2] == "store False"
+        assert told[3].startswith("lookup Entry(key='ir-")
+        assert logged == [f"the cache in {root}/own can not be written: Permission denied"]
+
+
+def test_clearing_while_another_process_writes_is_no_failure(code, monkeypatch, caplog):
+    replace = os.replace
+
+    def clear_first(source, target):
+        survey.clear()
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", clear_first)
+    assert not store(make_key("ir", "x"), METADATA, BLOBS)
+    assert not caplog.records
 
 
 def test_the_cache_can_be_turned_off(monkeypatch, caplog):

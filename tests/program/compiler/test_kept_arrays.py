@@ -120,7 +120,7 @@ def test_a_full_disk_is_no_error(kept, make, monkeypatch, caplog):
 
 
 def test_what_takes_half_of_the_cache_is_not_kept(kept, make, monkeypatch):
-    monkeypatch.setattr(arrays, "limit", lambda: IMAGES.nbytes)
+    monkeypatch.setattr(room, "limit", lambda: IMAGES.nbytes)
     assert_images(kept_array("images", SOURCE, make))
     assert not list(kept.iterdir())
 

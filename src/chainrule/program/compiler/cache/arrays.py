@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.program.compiler.cache.files import mark_used, open_own, write_own
-from chainrule.program.compiler.cache.folder import DATA, limit, tell_once, usable
-from chainrule.program.compiler.cache.room import make_room
+from chainrule.program.compiler.cache.files import mark_used, open_own
+from chainrule.program.compiler.cache.folder import DATA, usable
+from chainrule.program.compiler.cache.room import keep
 
 MAGIC = b"chainrule data 1"
 DIGEST_BYTES = 32
@@ -124,7 +124,7 @@ def _read_header(page: bytes, status: os.stat_result) -> dict[str, Any] | None:
 def _store(name: str, source: str, array: np.ndarray) -> bool:
     """Write an array's file; False if there is no cache or no room in it."""
     folder = usable(DATA)
-    if folder is None or not 0 < array.nbytes <= limit() // 2 - PAGE:
+    if folder is None or not array.nbytes:  # nothing can not be mapped
         return False
     time_ns = time.time_ns() // TIME_STEP_NS * TIME_STEP_NS
     elements = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
@@ -138,13 +138,6 @@ def _store(name: str, source: str, array: np.ndarray) -> bool:
     }
     rest = json.dumps(content).encode().ljust(PAGE - PREFIX)
     head = MAGIC + hashlib.sha256(rest).digest() + rest
-    try:
-        # durable: a power cut must not leave a right header before zeros
-        write_own(
-            folder / _file_name(name, source), [head, elements], durable=True, time_ns=time_ns
-        )
-    except OSError as error:
-        tell_once(f"the cache in {folder.parent} can not be written: {error.strerror}")
-        return False
-    make_room(PAGE + array.nbytes)
-    return True
+    path = folder / _file_name(name, source)
+    # durable: a power cut must not leave a right header before zeros
+    return keep(path, [head, elements], durable=True, time_ns=time_ns)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.program.compiler.cache.files import read_own, write_own
-from chainrule.program.compiler.cache.folder import CODE, limit, tell_once, usable
-from chainrule.program.compiler.cache.room import make_room
+from chainrule.program.compiler.cache.files import read_own
+from chainrule.program.compiler.cache.folder import CODE, limit, usable
+from chainrule.program.compiler.cache.room import keep
 
 MAGIC = b"chainrule code 1"
 DIGEST_BYTES = 32
@@ -69,15 +69,7 @@ def store(key: str, metadata: Mapping[str, Any], blobs: Mapping[str, bytes]) -> 
     _check_key(key)
     data = serialize(key, metadata, blobs)
     folder = usable(CODE)
-    if folder is None or len(data) > limit() // 2:
-        return False
-    try:
-        write_own(folder / key, [data])
-    except OSError as error:
-        tell_once(f"the cache in {folder.parent} can not be written: {error.strerror}")
-        return False
-    make_room(len(data))
-    return True
+    return folder is not None and keep(folder / key, [data])
 
 
 def serialize(key: str, metadata: Mapping[str, Any], blobs: Mapping[str, bytes]) -> bytes:

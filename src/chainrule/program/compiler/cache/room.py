@@ -7,11 +7,11 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chainrule.program.compiler.cache.files import TEMPORARY, last_used
-from chainrule.program.compiler.cache.folder import PARTS, limit, usable
+from chainrule.program.compiler.cache.files import TEMPORARY, last_used, write_own
+from chainrule.program.compiler.cache.folder import PARTS, limit, tell_once, usable
 
 #: a file that a writer left behind when it was killed
 ABANDONED_SECONDS = 3600
@@ -22,6 +22,31 @@ LISTED_EVERY = 1 / 32
 
 _lock = threading.Lock()
 _unlisted = float("inf")  # bytes written since the folder was listed; at first, it never was
+
+
+def keep(
+    path: Path, pieces: Sequence[bytes | memoryview], *, durable: bool = False, time_ns: int = 0
+) -> bool:
+    """Write a file of the cache, and make room where it needs some; False if that failed.
+
+    Args:
+        path: The file, in a part of the cache that was checked.
+        pieces: Its bytes.
+        durable: As for ``write_own``.
+        time_ns: As for ``write_own``.
+    """
+    n_bytes = sum(len(piece) for piece in pieces)
+    if n_bytes > limit() // 2:
+        return False
+    try:
+        write_own(path, pieces, durable=durable, time_ns=time_ns)
+    except FileNotFoundError:  # another process clears the cache
+        return False
+    except OSError as error:
+        tell_once(f"the cache in {path.parent.parent} can not be written: {error.strerror}")
+        return False
+    make_room(n_bytes)
+    return True
 
 
 def make_room(n_bytes: int) -> None:

@@ -34,7 +34,7 @@ def sources_digest() -> str:
         (str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
         for path, s in files
     ]
-    key = f"sources-{digest_of(state)}"
+    key = f"sources-{digest_of(repr(state))}"
     known = lookup(key)
     if known is not None:
         return str(known.metadata["digest"])

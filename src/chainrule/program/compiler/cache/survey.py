@@ -49,7 +49,8 @@ def problem() -> str:
             continue
         except OSError as error:
             return str(error)
-        if not os.access(folder, os.W_OK | os.X_OK):
+        effective = os.access in os.supports_effective_ids
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
             return f"{folder} can not be written to"
     return ""
 

@@ -163,8 +163,8 @@ class Lowering:
                     self.layouts[tensor] = layout
         for group in fusion.groups:
             if group.kind == "single":  # such kernels, and loops over rows, count row by row
-                (x,) = group.members
-                for tensor in [*x.operands, *x.results]:
+                (single,) = group.members
+                for tensor in [*single.operands, *single.results]:
                     self.layouts.pop(self.root(tensor), None)
         if any(self._oriented(x, fusion, in_place) is None for x in products.values()):
             self.layouts = before

@@ -495,30 +495,53 @@ class Emitter:
     def _load_lanes(
         self, tensor: Tensor, element: str, offset: Index, guard: Value | None
     ) -> Value:
-        wide = vector(element, self.lanes)
         stride = self.lane_stride(offset)
         mask = self.mask()
+        if guard is not None:
+            guard = self.spread(guard)
+            mask = guard if mask is None else self.b.binary("and", mask, guard)
+        if stride in (-1, 1, 2) or (stride == 0 and guard is None):
+            return self._load_steps(tensor, element, self.index(offset), stride, mask)
+        return self._gather_lanes(tensor, element, offset, mask)
+
+    def _load_steps(
+        self, tensor: Tensor, element: str, first: Value, stride: int, mask: Value | None
+    ) -> Value:
+        """Lanes at one place (stride 0), side by side (1, -1), or at every second place (2).
+
+        Nothing is read beyond the first and the last lane's element.
+        """
+        b, lanes = self.b, self.lanes
+        base = b.offset(self.memory.pointers(tensor), first, element)
+        if stride == 0:
+            return b.splat(b.load(element, base), lanes)
+        wide = vector(element, lanes)
         if stride == 1:
-            base = self.memory.pointers(tensor)
-            if guard is not None:
-                guard = self.spread(guard)
-                mask = guard if mask is None else self.b.binary("and", mask, guard)
-            pointer = self.b.offset(base, self.index(offset), element)
-            if mask is None:
-                return self.b.load(wide, pointer)
-            return self.b.masked_load(wide, pointer, mask, self.b.zero(wide))
-        return self._gather_lanes(tensor, element, offset, guard)
+            return b.load_where(wide, base, mask)
+        if stride == -1:
+            backwards = range(lanes - 1, -1, -1)
+            turned = None if mask is None else b.shuffle(mask, mask, backwards)
+            found = b.load_where(wide, b.offset(base, 1 - lanes, element), turned)
+            return b.shuffle(found, found, backwards)
+        # the second half of the lanes ends where the last lane's element lies
+        masks: list[Value | None] = [None, None]
+        if mask is not None:
+            off = b.constant(mask.type, False)
+            half = lanes // 2
+            masks[0] = b.shuffle(mask, off, [i // 2 if i % 2 == 0 else lanes for i in range(lanes)])
+            masks[1] = b.shuffle(
+                mask, off, [half + i // 2 if i % 2 else lanes for i in range(lanes)]
+            )
+        low = b.load_where(wide, base, masks[0])
+        high = b.load_where(wide, b.offset(base, lanes - 1, element), masks[1])
+        return b.shuffle(low, high, [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)])
 
     def _gather_lanes(
-        self, tensor: Tensor, element: str, offset: Index, guard: Value | None
+        self, tensor: Tensor, element: str, offset: Index, mask: Value | None
     ) -> Value:
         """Lane by lane; lanes that do not exist or are guarded read element 0."""
         b = self.b
         places = self.number(offset)
-        mask = self.mask()
-        if guard is not None:
-            guard = self.spread(guard)
-            mask = guard if mask is None else b.binary("and", mask, guard)
         if mask is not None:
             places = b.select(mask, places, b.constant(places.type, 0))
         result = b.poison(vector(element, self.lanes))

@@ -18,6 +18,10 @@ from chainrule.program.compiler.lowering.elements import loads
 from chainrule.program.compiler.target import Target
 
 UNROLLED = 4
+# the cost of reading or writing all lanes by the stride between them; others go lane by lane
+LOADS = {0: 1.2, 1: 1.0, -1: 2.0, 2: 3.0}
+GUARDED = {1: 1.0, -1: 3.0, 2: 4.0}
+STORES = {0: 1.2, 1: 1.0}
 
 
 @dataclass(frozen=True)
@@ -92,17 +96,18 @@ def _price(kernel: Kernel, loop: InnerLoop, axis: Axis | None, width: int, offse
     """The cost of the loop's accesses for one turn of the common loops, in loads a vector."""
     trips = math.prod(a.extent for a in loop.axes)
     total = 0.0
-    for places in _accesses(loop, offset):
+    for places, costs in _accesses(loop, offset):
         if axis is None or axis not in places.axes:
             total += 0.25
             continue
         stride = stride_of(places, axis, width)
-        total += 1.0 if stride == 1 else 1.2 if stride == 0 else 1.5 * width
+        total += 1.5 * width if stride is None else costs.get(stride, 1.5 * width)
     total += 0.5 * sum(1 for _ in loop.values) + 0.5 * len(loop.statements)
     return total * trips
 
 
-def _accesses(loop: InnerLoop, offset: Offset) -> list[Index]:
+def _accesses(loop: InnerLoop, offset: Offset) -> list[tuple[Index, dict[int, float]]]:
+    """Where the loop reads and writes memory, and what that costs by stride."""
     found: dict[Load, None] = {}
     for value in loop.values.values():
         found.update(dict.fromkeys(loads(value)))
@@ -110,17 +115,19 @@ def _accesses(loop: InnerLoop, offset: Offset) -> list[Index]:
     for statement in loop.statements:
         if isinstance(statement, Store):
             found.update(dict.fromkeys(loads(statement.value)))
-            stores.append(offset(statement.tensor, statement.indices))
+            stores.append((offset(statement.tensor, statement.indices), STORES))
         else:
             found.update(dict.fromkeys(loads(statement.fold.value)))
-    return [offset(x.tensor, x.indices) for x in found] + stores
+    return [
+        (offset(x.tensor, x.indices), LOADS if x.guard is None else GUARDED) for x in found
+    ] + stores
 
 
 def _is_uneven(kernel: Kernel, axis: Axis, lanes: int, offset: Offset) -> bool:
     return any(
         axis in places.axes and stride_of(places, axis, lanes) is None
         for loop in kernel.loops
-        for places in _accesses(loop, offset)
+        for places, _ in _accesses(loop, offset)
     )
 
 

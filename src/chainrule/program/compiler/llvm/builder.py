@@ -334,6 +334,12 @@ class Builder:
             f"{mask.type} {mask.name}, {type_} {other.name})",
         )
 
+    def load_where(self, type_: str, pointer: Value, mask: Value | None) -> Value:
+        """Load the lanes where the mask holds, all if there is none; the rest are 0."""
+        if mask is None:
+            return self.load(type_, pointer)
+        return self.masked_load(type_, pointer, mask, self.zero(type_))
+
     def masked_store(self, x: Value, pointer: Value, mask: Value) -> None:
         """Store the lanes where the mask holds."""
         name = f"llvm.masked.store.{_suffix(x.type)}.p0"

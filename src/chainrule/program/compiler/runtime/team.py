@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from chainrule.program.compiler import cache
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.runtime import counts
 from chainrule.program.compiler.runtime.synchronisation import (
@@ -35,7 +36,7 @@ from chainrule.program.compiler.runtime.team_code import (
     TEAM_BYTES,
     team_module,
 )
-from chainrule.program.compiler.target import host_target
+from chainrule.program.compiler.target import Target, host_target
 
 #: how long an idle worker stays awake
 IDLE_SECONDS = 50e-6
@@ -59,11 +60,9 @@ class _Native(NamedTuple):
 
 @functools.cache
 def _native() -> _Native:
-    """Compile the team's functions, once a process."""
+    """Compile or find the team's functions, once a process."""
     target = host_target()
-    # level 0: these few lines wait for memory and threads, and compile in 3 ms instead of 13
-    code = jit.emit_object(str(team_module(target, PLACED)), target, 0)
-    library = jit.load([code], EXPORTS)
+    library = jit.load([_object_code(target)], EXPORTS)
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     types: dict[str, Any] = {
         "team_run": ctypes.CFUNCTYPE(integer, pointer, pointer, pointer, integer),
@@ -73,6 +72,18 @@ def _native() -> _Native:
     }
     run, work, stop, pause = (types[name](library.addresses[name]) for name in types)
     return _Native(run, work, stop, _seconds_of(pause), library)
+
+
+def _object_code(target: Target) -> bytes:
+    text = str(team_module(target, PLACED))
+    key = cache.make_key("ir", text, target)
+    kept = cache.lookup(key)
+    if kept is not None:
+        return kept.blobs["code"]
+    # level 0: these lines mostly wait, and compile in a quarter of the time
+    code = jit.emit_object(text, target, 0)
+    cache.store(key, {}, {"code": code})
+    return code
 
 
 def _seconds_of(pause: Callable[[int], None]) -> float:

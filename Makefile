@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: mnist test test-all test-peers check format clean
+.PHONY: mnist test test-all test-peers bench check format clean
 
 # train on MNIST in an environment of its own
 mnist: $(VENV)/installed
@@ -25,6 +25,12 @@ test-peers: $(VENV)/test-installed
 	$(BIN)/python -c "import torch, sklearn" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test,peers]"
 	$(BIN)/python -m pytest -m peer
+
+# speed beside PyTorch, JAX and scikit-learn, installed if absent; make bench ARGS="table --quick"
+bench: $(VENV)/installed
+	$(BIN)/python -c "import torch, sklearn, jax" 2>/dev/null \
+	  || $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check:
 	$(BIN)/ruff format --check .

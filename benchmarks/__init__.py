@@ -1,0 +1,1 @@
+"""Training steps and matrix products, timed side by side with other libraries."""

@@ -101,3 +101,22 @@ def any_lane(b: Builder, mask: Value) -> Value:
     if lanes_of(mask.type) == 1:
         return mask
     return b.call_intrinsic("llvm.vector.reduce.or", "i1", mask)
+
+
+def exact_product(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    """x·y rounded, and what the rounding lost; doubles below 2⁹⁹⁶ (by Dekker without fma)."""
+    product = b.mul(x, y)
+    if b.module.target.has_fma:
+        return product, b.fma(x, y, b.neg(product))
+    x_high, x_low = _halves(b, x)
+    y_high, y_low = _halves(b, y)
+    lost = b.sub(b.mul(x_high, y_high), product)
+    lost = b.add(b.add(lost, b.mul(x_high, y_low)), b.mul(x_low, y_high))
+    return product, b.add(lost, b.mul(x_low, y_low))
+
+
+def _halves(b: Builder, x: Value) -> tuple[Value, Value]:
+    """The leading 26 bits of doubles and the rest (Veltkamp's splitting)."""
+    scaled = with_constant(b, "fmul", x, 2.0**27 + 1)
+    high = b.sub(scaled, b.sub(scaled, x))
+    return high, b.sub(x, high)

@@ -14,7 +14,7 @@ import team_programs
 from team_programs import run, wrong_sums
 
 from chainrule.program.compiler.llvm import jit
-from chainrule.program.compiler.runtime import team
+from chainrule.program.compiler.runtime import counts, team
 from chainrule.program.compiler.runtime.team_code import MOST_THREADS, team_module
 from chainrule.program.compiler.target import TARGETS
 
@@ -89,6 +89,28 @@ def test_a_stopped_team_leaves_the_caller_alone():
     assert not any(worker.is_alive() for worker in workers)
     assert fresh.run(address, table.ctypes.data, 3) == 1
     assert not fresh.stop(0.01)  # a second time there is nothing to stop
+
+
+@pytest.mark.skipif(
+    not team.PLACED or counts.available_cores() < 2, reason="needs Linux and two processors"
+)
+def test_a_worker_leaves_the_processor_of_its_caller():
+    address = team_programs.programs().addresses["roll_call"]
+    table = np.zeros(8, np.int64)
+    fresh = team.Team()
+    assert fresh.run(address, table.ctypes.data, 2) == 2
+    allowed = os.sched_getaffinity(0)
+    here = min(allowed)
+    worker = fresh._workers[0].native_id
+    try:
+        os.sched_setaffinity(0, {here})
+        os.sched_setaffinity(worker, {here})
+        for _ in range(3):
+            assert fresh.run(address, table.ctypes.data, 2) == 2
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert os.sched_getaffinity(worker) == allowed - {here}
+    assert fresh.stop()
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -191,7 +213,7 @@ wrong_sums(2, 100)
     "programs after the team was stopped": (
         """
 import atexit
-from chainrule.program.compiler.runtime import team
+from chainrule.program.compiler.runtime import counts, team
 atexit.unregister(team._stop_at_exit)
 atexit.register(lambda: print(wrong_sums(2, 100)))
 atexit.register(team._stop_at_exit)
@@ -202,7 +224,7 @@ wrong_sums(2, 100)
     "the first program at exit": (
         """
 import atexit
-from chainrule.program.compiler.runtime import team
+from chainrule.program.compiler.runtime import counts, team
 atexit.unregister(team._stop_at_exit)
 atexit.register(lambda: print(wrong_sums(2, 100)))
 """,

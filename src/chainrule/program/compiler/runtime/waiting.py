@@ -114,6 +114,7 @@ entry:
  %here = sext i32 %here32 to i64
  %here.at = getelementptr i8, ptr %handle, i64 8
  store atomic i64 %here, ptr %here.at monotonic, align 8
+ %known = icmp sge i64 %here, 0
  %index.at = getelementptr i8, ptr %handle, i64 16
  %index = load i64, ptr %index.at, align 8
  %handles = getelementptr i8, ptr %team, i64 {handles}
@@ -129,7 +130,8 @@ next:
  %other = getelementptr i8, ptr %handles, i64 %offset
  %there.at = getelementptr i8, ptr %other, i64 8
  %there = load atomic i64, ptr %there.at monotonic, align 8
- %same = icmp eq i64 %there, %here
+ %equal = icmp eq i64 %there, %here
+ %same = and i1 %equal, %known
  %another = icmp ne i64 %i, %index
  %together = and i1 %same, %another
  %lower = icmp slt i64 %i, %index

@@ -20,7 +20,7 @@ from chainrule.scope import is_outermost
 from chainrule.tree import children, is_container
 
 HAS_COMPILER = importlib.util.find_spec("llvmlite") is not None
-ENGINES = ("interpreter", "compiler") if HAS_COMPILER else ("interpreter",)
+ENGINES = ("compiler", "interpreter") if HAS_COMPILER else ("interpreter",)
 MANY_SIGNATURES = 8
 
 

@@ -183,6 +183,8 @@ class Index:
         return self + (-other)
 
     def __floordiv__(self, divisor: int) -> Index:
+        if divisor == 0:  # an axis without elements: nobody asks where they are
+            return ZERO
         whole, rest = self._split(divisor)
         low, high = rest.range
         if low // divisor == high // divisor:
@@ -194,6 +196,8 @@ class Index:
         return whole + Index({Quotient(rest, divisor): 1})
 
     def __mod__(self, divisor: int) -> Index:
+        if divisor == 0:
+            return ZERO
         _, rest = self._split(divisor)
         low, high = rest.range
         if low // divisor == high // divisor:

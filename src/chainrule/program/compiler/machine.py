@@ -1,4 +1,4 @@
-"""Machine code in the process: what it needs to run, how it is kept in the cache and found again."""
+"""Machine code in the process: what it needs to run, and how the cache keeps it."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ STEP = {"sum": "add", "cumsum": "add", "prod": "multiply", "max": "maximum", "mi
 
 def start(b: Builder, fold: Fold, lanes: int) -> list[Value]:
     """The registers before the first element: one, or value and place for ``argmax``."""
-    element = arithmetic.llvm_type(fold.accumulator)
-    first = b.constant(vector(element, lanes), _neutral(fold))
+    first = arithmetic.constant(b, np.dtype(fold.accumulator), _neutral(fold), lanes)
     if fold.kind in ("argmax", "argmin"):
         return [first, b.constant(vector("i64", lanes), 0)]
     return [first]

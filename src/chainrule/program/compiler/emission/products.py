@@ -116,9 +116,7 @@ class ProductEmitter:
         values += [s.value for s in self.loop.statements if isinstance(s, Store)]
         found = dict.fromkeys(load for value in values for load in loads(value))
         return [
-            load
-            for load in found
-            if load.tensor.size in written and load.tensor.bytes > FITS_CACHE
+            load for load in found if load.tensor.size in written and load.tensor.bytes > FITS_CACHE
         ]
 
     def _epilogue(

@@ -188,7 +188,7 @@ class Emitter:
 
     def _emit(self, node: Expression) -> Value:
         if isinstance(node, Constant):
-            return self.b.constant(arithmetic.llvm_type(node.dtype), node.value)
+            return arithmetic.constant(self.b, node.dtype, node.value)
         if isinstance(node, Apply):
             return self._apply(node)
         if isinstance(node, Load):
@@ -476,7 +476,7 @@ class Emitter:
     def _load(self, node: Load) -> Value:
         element = arithmetic.memory_type(node.tensor.dtype)
         if node.tensor.size == 0:
-            return self.b.constant(arithmetic.llvm_type(node.dtype), 0)
+            return arithmetic.constant(self.b, node.dtype, 0)
         guard = None if node.guard is None else self.emit(node.guard)
         offset = self.memory.offset(node.tensor, node.indices)
         varies = self._varies(offset) or (guard is not None and lanes_of(guard.type) > 1)

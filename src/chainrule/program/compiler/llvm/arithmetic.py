@@ -14,11 +14,11 @@ import numpy as np
 
 from chainrule.errors import CompilerError
 from chainrule.program.compiler.llvm import casts, integers
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of, lanes_of
+from chainrule.program.compiler.llvm.builder import Builder, Value, element_of, vector
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
 
 Dtype = np.dtype[Any]
-_FLOATS = {"float16": "half", "bfloat16": "bfloat", "float32": "float", "float64": "double"}
+_FLOATS = {"float32": "float", "float64": "double"}
 _FLOAT32 = np.dtype(np.float32)
 _COMPARISONS = {
     "equal": ("oeq", "eq", "eq"),
@@ -31,7 +31,7 @@ _COMPARISONS = {
 
 
 def llvm_type(dtype: Dtype) -> str:
-    """The element type of a value in a register."""
+    """The element type of a value in a register; 16-bit floats are kept as their bits."""
     kind = np.dtype(dtype)
     if kind.kind == "b":
         return "i1"
@@ -41,6 +41,14 @@ def llvm_type(dtype: Dtype) -> str:
 def memory_type(dtype: Dtype) -> str:
     """The element type in memory: bools are bytes there."""
     return "i8" if np.dtype(dtype).kind == "b" else llvm_type(dtype)
+
+
+def constant(b: Builder, dtype: Dtype, number: Any, lanes: int = 1) -> Value:
+    """A number of a NumPy type, in every lane."""
+    kind = np.dtype(dtype)
+    if is_short(kind):
+        number = int(np.asarray(number, kind).view(np.uint16))
+    return b.constant(vector(llvm_type(kind), lanes), number)
 
 
 def from_memory(b: Builder, value: Value, dtype: Dtype) -> Value:
@@ -238,4 +246,3 @@ _FLOAT_OPS: dict[str, Callable[..., Value]] = {
     "remainder": _remainder,
 }
 
-__all__ = ["apply", "from_memory", "lanes_of", "llvm_type", "memory_type", "to_memory"]

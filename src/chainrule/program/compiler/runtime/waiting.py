@@ -60,10 +60,11 @@ entry:
  %team.at = getelementptr i8, ptr %handle, i64 40
  %team = load ptr, ptr %team.at, align 8
  %pauses.at = getelementptr i8, ptr %team, i64 16
- %pauses = load i64, ptr %pauses.at, align 8
+ %round.pauses = load i64, ptr %pauses.at, align 8
  %cores.at = getelementptr i8, ptr %team, i64 24
  %cores = load i64, ptr %cores.at, align 8
  %crowded = icmp sgt i64 %n, %cores
+ %pauses = select i1 %crowded, i64 1, i64 %round.pauses
  %waited.at = getelementptr i8, ptr %handle, i64 32
  br label %round
 round:

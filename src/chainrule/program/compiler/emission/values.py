@@ -541,7 +541,7 @@ class Emitter:
     ) -> Value:
         """Lane by lane; lanes that do not exist or are guarded read element 0."""
         b = self.b
-        places = self.number(offset)
+        places = self.spread(self.number(offset))
         if mask is not None:
             places = b.select(mask, places, b.constant(places.type, 0))
         result = b.poison(vector(element, self.lanes))

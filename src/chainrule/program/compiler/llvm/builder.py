@@ -325,7 +325,21 @@ class Builder:
         self.raw(f"store {x.type} {x.name}, ptr {pointer.name}, align {alignment}")
 
     def masked_load(self, type_: str, pointer: Value, mask: Value, other: Value) -> Value:
-        """Load the lanes where the mask holds; the rest are ``other``'s and are not touched."""
+        """Load the lanes where the mask holds; the rest are ``other``'s and are not touched.
+
+        One register at a time: LLVM 22 reads a register of which no lane is wanted, beyond what
+        may be read, when it cuts a long masked load up twice.
+        """
+        lanes = lanes_of(type_)
+        if lanes * size_of(type_) > max(self.module.target.vector_bytes, 16) and lanes > 1:
+            half = vector(element_of(type_), lanes // 2)
+            parts = []
+            for first in (0, lanes // 2):
+                part = range(first, first + lanes // 2)
+                place = self.offset(pointer, first, element_of(type_))
+                rest = self.shuffle(other, other, part)
+                parts.append(self.masked_load(half, place, self.shuffle(mask, mask, part), rest))
+            return self.shuffle(*parts, range(lanes))
         name = f"llvm.masked.load.{_suffix(type_)}.p0"
         self.module.declare(name, type_, ["ptr", mask.type, type_])
         return self.define(

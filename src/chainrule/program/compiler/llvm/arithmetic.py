@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.errors import CompilerError
 from chainrule.program.compiler.llvm import casts, integers
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
 
 Dtype = np.dtype[Any]
@@ -143,97 +143,12 @@ def _is_finite(b: Builder, kind: Dtype, x: Value) -> Value:
     return b.compare("olt", magnitude, b.constant(x.type, np.inf))
 
 
-def _rounded(name: str) -> Callable[..., Value]:
-    def emit(b: Builder, kind: Dtype, x: Value) -> Value:
-        if b.module.target.name in ("sse2", "scalar"):
-            return _rounded_by_addition(b, name, x)
-        return b.call_intrinsic(f"llvm.{name}", x.type, x)
-
-    return emit
-
-
-def _rounded_by_addition(b: Builder, name: str, x: Value) -> Value:
-    """Rounding without an instruction for it: 2²³ (2⁵²) more pushes the fraction out."""
-    big = b.constant(x.type, 2.0**23 if element_of(x.type) == "float" else 2.0**52)
-    one = b.constant(x.type, 1)
-    magnitude = b.call_intrinsic("llvm.fabs", x.type, x)
-    even = b.sub(b.add(magnitude, big), big)
-    whole = b.select(b.compare("olt", magnitude, big), even, magnitude)
-    if name == "trunc":
-        over = b.compare("ogt", whole, magnitude)
-        whole = b.select(over, b.sub(whole, one), whole)
-    signed = b.call_intrinsic("llvm.copysign", x.type, whole, x)
-    if name == "floor":
-        lower = b.call_intrinsic("llvm.copysign", x.type, b.sub(signed, one), x)
-        signed = b.select(b.compare("ogt", signed, x), lower, signed)
-    if name == "ceil":
-        upper = b.call_intrinsic("llvm.copysign", x.type, b.add(signed, one), x)
-        signed = b.select(b.compare("olt", signed, x), upper, signed)
-    return b.select(b.compare("uno", x, x), x, signed)
-
-
-def _floor_divide(b: Builder, kind: Dtype, x: Value, y: Value) -> Value:
-    return _division(b, kind, x, y)[0]
-
-
-def _remainder(b: Builder, kind: Dtype, x: Value, y: Value) -> Value:
-    return _division(b, kind, x, y)[1]
-
-
-def _division(b: Builder, kind: Dtype, x: Value, y: Value) -> tuple[Value, Value]:
-    """⌊x / y⌋ and x − y·⌊x / y⌋; the quotient is put right where its rounding passed a whole."""
-    zero, one = b.constant(x.type, 0), b.constant(x.type, 1)
-    quotient = _rounded("floor")(b, kind, b.div(x, y))
-    rest = b.fma(b.neg(quotient), y, x)
-    negative = b.compare("olt", y, zero)
-    scaled = b.select(negative, b.neg(rest), rest)
-    size = b.select(negative, b.neg(y), y)
-    under, over = b.compare("olt", scaled, zero), b.compare("oge", scaled, size)
-    quotient = b.select(under, b.sub(quotient, one), quotient)
-    quotient = b.select(over, b.add(quotient, one), quotient)
-    rest = b.select(under, b.add(rest, y), rest)
-    rest = b.select(over, b.sub(rest, y), rest)
-    return _infinite_divisor(b, x, y, quotient, rest)
-
-
-def _infinite_divisor(
-    b: Builder, x: Value, y: Value, quotient: Value, rest: Value
-) -> tuple[Value, Value]:
-    """x / ±∞: 0 and x, or −1 and ±∞ where the signs differ."""
-    zero = b.constant(x.type, 0)
-    infinity = b.constant(x.type, np.inf)
-    magnitude = b.call_intrinsic("llvm.fabs", x.type, y)
-    inner = b.compare("olt", b.call_intrinsic("llvm.fabs", x.type, x), infinity)
-    infinite = b.binary("and", b.compare("oeq", magnitude, infinity), inner)
-    differ = b.compare(
-        "olt",
-        b.call_intrinsic(
-            "llvm.copysign",
-            x.type,
-            b.constant(x.type, 1),
-            b.mul(
-                b.call_intrinsic("llvm.copysign", x.type, b.constant(x.type, 1), x),
-                b.call_intrinsic("llvm.copysign", x.type, b.constant(x.type, 1), y),
-            ),
-        ),
-        zero,
-    )
-    differ = b.binary("and", differ, b.compare("une", x, zero))
-    whole = b.select(differ, b.constant(x.type, -1), zero)
-    left = b.select(differ, y, x)
-    return b.select(infinite, whole, quotient), b.select(infinite, left, rest)
-
-
 _FLOAT_OPS: dict[str, Callable[..., Value]] = {
     "negative": lambda b, kind, x: b.neg(x),
     "abs": lambda b, kind, x: b.call_intrinsic("llvm.fabs", x.type, x),
     "sign": _sign,
     "sqrt": lambda b, kind, x: b.sqrt(x),
     "relu": _relu,
-    "floor": _rounded("floor"),
-    "ceil": _rounded("ceil"),
-    "trunc": _rounded("trunc"),
-    "round": _rounded("rint"),
     "isfinite": _is_finite,
     "isnan": lambda b, kind, x: b.compare("uno", x, x),
     "add": lambda b, kind, x, y: b.add(x, y),
@@ -242,7 +157,4 @@ _FLOAT_OPS: dict[str, Callable[..., Value]] = {
     "divide": lambda b, kind, x, y: b.div(x, y),
     "maximum": _maximum,
     "minimum": _minimum,
-    "floor_divide": _floor_divide,
-    "remainder": _remainder,
 }
-

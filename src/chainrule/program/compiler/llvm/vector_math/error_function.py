@@ -104,7 +104,7 @@ _ERF_IS_ONE = {"float": 3.92, "double": 5.93}
 
 
 def erf(b: Builder, x: Value) -> Value:
-    """2/√π · ∫₀ˣ exp(−t²) dt: float within 1.5 ulp, double within 2.
+    """2/√π · ∫₀ˣ exp(−t²) dt: float within 1.3 ulp, double within 2.
 
     An odd polynomial up to 1, then 1 − 2^p(x) (the form of N. Juffa's erff), where 2^p is below
     0.16, so that its error hardly counts.

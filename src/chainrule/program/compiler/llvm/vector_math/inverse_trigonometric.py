@@ -97,7 +97,7 @@ def asin(b: Builder, x: Value) -> Value:
 
 
 def acos(b: Builder, x: Value) -> Value:
-    """Inverse cosine, NaN beyond ±1: float and double within 2.5 ulp."""
+    """Inverse cosine, NaN beyond ±1: float and double within 1.5 ulp."""
     size = absolute(b, x)
     above, angle = _asin_parts(b, size)
     negative = compare(b, "olt", x, 0.0)
@@ -117,7 +117,7 @@ def atan(b: Builder, x: Value) -> Value:
 
 
 def atan2(b: Builder, y: Value, x: Value) -> Value:
-    """Angle of the point (x, y), in [−π, π]: float and double within 3.5 ulp."""
+    """Angle of the point (x, y), in [−π, π]: float and double within 2.5 ulp."""
     height, width = absolute(b, y), absolute(b, x)
     # both 0 give an angle of 0, both Inf that of a diagonal
     zero, one = b.constant(x.type, 0.0), b.constant(x.type, 1.0)

@@ -63,7 +63,7 @@ def split(b: Builder, x: Value) -> tuple[Value, Value]:
 
 
 def log(b: Builder, x: Value) -> Value:
-    """Natural logarithm: float within 1 ulp, double within 1.
+    """Natural logarithm: float and double within 1 ulp.
 
     −Inf at ±0 and at denormal numbers, which count as 0; NaN below.
     """

@@ -48,20 +48,20 @@ _COS = {
 
 
 def sin(b: Builder, x: Value) -> Value:
-    """Sine of x radians, of any size: float and double within 1.5 ulp."""
+    """Sine of x radians, of any size: float and double within 1.6 ulp, 2.5 without fma."""
     turns, r = quarter_turns(b, x)
     result = _sine_of_turns(b, turns, r)
     return b.select(compare(b, "oeq", x, 0.0), x, result)
 
 
 def cos(b: Builder, x: Value) -> Value:
-    """Cosine of x radians, of any size: float and double within 1.5 ulp."""
+    """Cosine of x radians, of any size: float and double within 1.6 ulp, 2.5 without fma."""
     turns, r = quarter_turns(b, x)
     return _sine_of_turns(b, with_constant(b, "add", turns, 1), r)
 
 
 def tan(b: Builder, x: Value) -> Value:
-    """Tangent of x radians, of any size: float and double within 3 ulp."""
+    """Tangent of x radians, of any size: float and double within 3.1 ulp, 4 without fma."""
     turns, r = quarter_turns(b, x)
     sine, cosine = _sine_and_cosine(b, r)
     odd = _is_odd(b, turns)

@@ -65,9 +65,14 @@ class Measured:
     failure: str | None = None
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether at least three windows were quiet; else its times are not to be relied on."""
+        return len(self.quiet) >= 3
+
+    @property
     def windows(self) -> list[float]:
         """The quiet windows; where fewer than three were quiet, all."""
-        return self.quiet if len(self.quiet) >= 3 else self.quiet + self.disturbed
+        return self.quiet if self.is_quiet else self.quiet + self.disturbed
 
     @property
     def median(self) -> float:

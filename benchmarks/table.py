@@ -71,7 +71,7 @@ def show(result: Result) -> str:
     notes += [
         f"  {peer}: fewer than three of its windows were quiet"
         for peer, seen in result.measured.items()
-        if seen.windows and len(seen.quiet) < 3
+        if seen.windows and not seen.is_quiet
     ]
     return "\n".join(lines + notes) + "\n"
 
@@ -109,7 +109,8 @@ def summary(results: Mapping[str, Result]) -> str:
         ratio = result.ratio(OURS)
         lines.append(
             f"{name:16} {_micro(ours.median):>12}   {best:16} "
-            f"{_micro(result.measured[best].median):>11} {ratio:6.2f}× {result.share(OURS):8.0%}"
+            f"{_micro(result.measured[best].median):>11} {ratio:6.2f}× {result.share(OURS):7.0%}"
+            f"{'' if ours.is_quiet and result.measured[best].is_quiet else ' disturbed'}"
         )
         if isinstance(result.workload, Product):
             ratios.append(ratio)

@@ -54,6 +54,16 @@ def test_tables_fit_into_eighty_columns():
     assert "123456" in text
 
 
+def test_ratios_of_disturbed_windows_are_marked():
+    disturbed = Measured(disturbed=[1e-4] * 5)
+    quiet = table.summary({"mlp-small": result(seen(10.0), torch=seen(300.0))})
+    noisy = table.summary({"mlp-small": result(seen(10.0), torch=disturbed)})
+    assert "disturbed" not in quiet
+    assert "10.00×" in noisy
+    assert "disturbed" in noisy
+    assert max(map(len, noisy.splitlines())) <= 80
+
+
 def test_the_summary_holds_the_geometric_mean_of_the_products():
     results = {
         name: table.Result(

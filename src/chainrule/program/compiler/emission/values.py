@@ -496,16 +496,16 @@ class Emitter:
         self, tensor: Tensor, element: str, offset: Index, guard: Value | None
     ) -> Value:
         stride = self.lane_stride(offset)
+        guard = None if guard is None else self.spread(guard)
+        if stride in (-1, 1, 2) or (stride == 0 and guard is None):
+            return self._load_steps(tensor, element, self.index(offset), stride, guard)
         mask = self.mask()
         if guard is not None:
-            guard = self.spread(guard)
             mask = guard if mask is None else self.b.binary("and", mask, guard)
-        if stride in (-1, 1, 2) or (stride == 0 and guard is None):
-            return self._load_steps(tensor, element, self.index(offset), stride, mask)
         return self._gather_lanes(tensor, element, offset, mask)
 
     def _load_steps(
-        self, tensor: Tensor, element: str, first: Value, stride: int, mask: Value | None
+        self, tensor: Tensor, element: str, first: Value, stride: int, guard: Value | None
     ) -> Value:
         """Lanes at one place (stride 0), side by side (1, -1), or at every second place (2).
 
@@ -515,25 +515,29 @@ class Emitter:
         base = b.offset(self.memory.pointers(tensor), first, element)
         if stride == 0:
             return b.splat(b.load(element, base), lanes)
-        wide = vector(element, lanes)
-        if stride == 1:
-            return b.load_where(wide, base, mask)
+        if stride == 2:
+            return self._load_seconds(element, base, guard)
+        order = range(lanes) if stride == 1 else range(lanes - 1, -1, -1)
         if stride == -1:
-            backwards = range(lanes - 1, -1, -1)
-            turned = None if mask is None else b.shuffle(mask, mask, backwards)
-            found = b.load_where(wide, b.offset(base, 1 - lanes, element), turned)
-            return b.shuffle(found, found, backwards)
-        # the second half of the lanes ends where the last lane's element lies
-        masks: list[Value | None] = [None, None]
-        if mask is not None:
-            off = b.constant(mask.type, False)
-            half = lanes // 2
-            masks[0] = b.shuffle(mask, off, [i // 2 if i % 2 == 0 else lanes for i in range(lanes)])
-            masks[1] = b.shuffle(
-                mask, off, [half + i // 2 if i % 2 else lanes for i in range(lanes)]
-            )
-        low = b.load_where(wide, base, masks[0])
-        high = b.load_where(wide, b.offset(base, lanes - 1, element), masks[1])
+            base = b.offset(base, 1 - lanes, element)
+            guard = None if guard is None else b.shuffle(guard, guard, order)
+        wanted = [lane < self.active for lane in order]
+        found = b.load_lanes(vector(element, lanes), base, wanted, guard)
+        return found if stride == 1 else b.shuffle(found, found, order)
+
+    def _load_seconds(self, element: str, base: Value, guard: Value | None) -> Value:
+        """Every second place, from two vectors: the other ends where the last lane's element is."""
+        b, lanes = self.b, self.lanes
+        halves = []
+        for start, odd in ((0, 0), (lanes // 2, 1)):
+            owner = [start + i // 2 for i in range(lanes)]
+            wanted = [lane < self.active and i % 2 == odd for i, lane in enumerate(owner)]
+            if guard is None and self.active == self.lanes:
+                wanted = [True] * lanes  # what lies between may be read too, and is faster
+            part = None if guard is None else b.shuffle(guard, guard, owner)
+            place = b.offset(base, (lanes - 1) * odd, element)
+            halves.append(b.load_lanes(vector(element, lanes), place, wanted, part))
+        low, high = halves
         return b.shuffle(low, high, [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)])
 
     def _gather_lanes(
@@ -564,11 +568,7 @@ class Emitter:
         raw = self.spread(raw)
         if self.lane_stride(offset) == 1:
             pointer = b.offset(base, self.index(offset), element)
-            mask = self.mask()
-            if mask is None:
-                b.store(raw, pointer)
-            else:
-                b.masked_store(raw, pointer, mask)
+            b.store_lanes(raw, pointer, [lane < self.active for lane in range(self.lanes)])
             return
         places = self.number(offset)
         for lane in range(self.active):

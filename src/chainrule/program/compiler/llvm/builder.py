@@ -325,21 +325,7 @@ class Builder:
         self.raw(f"store {x.type} {x.name}, ptr {pointer.name}, align {alignment}")
 
     def masked_load(self, type_: str, pointer: Value, mask: Value, other: Value) -> Value:
-        """Load the lanes where the mask holds; the rest are ``other``'s and are not touched.
-
-        One register at a time: LLVM 22 reads a register of which no lane is wanted, beyond what
-        may be read, when it cuts a long masked load up twice.
-        """
-        lanes = lanes_of(type_)
-        if lanes * size_of(type_) > max(self.module.target.vector_bytes, 16) and lanes > 1:
-            half = vector(element_of(type_), lanes // 2)
-            parts = []
-            for first in (0, lanes // 2):
-                part = range(first, first + lanes // 2)
-                place = self.offset(pointer, first, element_of(type_))
-                rest = self.shuffle(other, other, part)
-                parts.append(self.masked_load(half, place, self.shuffle(mask, mask, part), rest))
-            return self.shuffle(*parts, range(lanes))
+        """Load the lanes where the mask holds; the rest are ``other``'s and are not touched."""
         name = f"llvm.masked.load.{_suffix(type_)}.p0"
         self.module.declare(name, type_, ["ptr", mask.type, type_])
         return self.define(
@@ -348,11 +334,60 @@ class Builder:
             f"{mask.type} {mask.name}, {type_} {other.name})",
         )
 
-    def load_where(self, type_: str, pointer: Value, mask: Value | None) -> Value:
-        """Load the lanes where the mask holds, all if there is none; the rest are 0."""
-        if mask is None:
-            return self.load(type_, pointer)
-        return self.masked_load(type_, pointer, mask, self.zero(type_))
+    def load_lanes(
+        self, type_: str, pointer: Value, wanted: Sequence[bool], guard: Value | None = None
+    ) -> Value:
+        """Load the lanes that are wanted and for which the guard holds; the rest are 0.
+
+        Registers of which no lane is wanted are left out here: LLVM 22, when it finds out itself
+        that a part of a mask is off, may read all of that part.
+        """
+        pieces = []
+        for first, piece in self._registers(type_, wanted):
+            part = vector(element_of(type_), len(piece))
+            place = self.offset(pointer, first, element_of(type_))
+            if not any(piece):
+                pieces.append(self.zero(part))
+            elif all(piece) and guard is None:
+                pieces.append(self.load(part, place))
+            else:
+                mask = self._mask(piece, guard, first)
+                pieces.append(self.masked_load(part, place, mask, self.zero(part)))
+        while len(pieces) > 1:
+            pairs = zip(pieces[::2], pieces[1::2], strict=True)
+            pieces = [self.shuffle(x, y, range(2 * lanes_of(x.type))) for x, y in pairs]
+        return pieces[0]
+
+    def store_lanes(self, x: Value, pointer: Value, wanted: Sequence[bool]) -> None:
+        """Store the lanes that are wanted."""
+        for first, piece in self._registers(x.type, wanted):
+            if not any(piece):
+                continue
+            part = x
+            if len(piece) < lanes_of(x.type):
+                part = self.shuffle(x, x, range(first, first + len(piece)))
+            place = self.offset(pointer, first, element_of(x.type))
+            if all(piece):
+                self.store(part, place)
+            else:
+                self.masked_store(part, place, self._mask(piece, None, first))
+
+    def _registers(
+        self, type_: str, wanted: Sequence[bool]
+    ) -> Iterator[tuple[int, Sequence[bool]]]:
+        """The lanes cut into registers: number of the first lane, and which are wanted."""
+        size = max(self.module.target.vector_bytes, 16) // size_of(type_)
+        for first in range(0, len(wanted), size):
+            yield first, wanted[first : first + size]
+
+    def _mask(self, piece: Sequence[bool], guard: Value | None, first: int) -> Value:
+        """The mask of one register's lanes."""
+        constant = self.constants("i1", piece)
+        if guard is None:
+            return constant
+        if len(piece) < lanes_of(guard.type):
+            guard = self.shuffle(guard, guard, range(first, first + len(piece)))
+        return guard if all(piece) else self.binary("and", constant, guard)
 
     def masked_store(self, x: Value, pointer: Value, mask: Value) -> None:
         """Store the lanes where the mask holds."""

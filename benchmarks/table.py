@@ -100,7 +100,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def summary(results: Mapping[str, Result]) -> str:
     """One line a workload: chainrule, the best peer, and how many times faster; products' mean."""
-    lines = ["workload         chainrule µs   best peer                 µs   times   of peak"]
+    lines = ["workload    chainrule µs  best peer             µs    times  of peak"]
     ratios = []
     for name, result in results.items():
         best, ours = result.best_peer(), result.measured.get(OURS)
@@ -108,15 +108,15 @@ def summary(results: Mapping[str, Result]) -> str:
             continue
         ratio = result.ratio(OURS)
         lines.append(
-            f"{name:16} {_micro(ours.median):>12}   {best:16} "
-            f"{_micro(result.measured[best].median):>11} {ratio:6.2f}× {result.share(OURS):7.0%}"
+            f"{name:11} {_micro(ours.median):>12}  {best:13} "
+            f"{_micro(result.measured[best].median)} {ratio:7.2f}× {result.share(OURS):8.0%}"
             f"{'' if ours.is_quiet and result.measured[best].is_quiet else ' disturbed'}"
         )
         if isinstance(result.workload, Product):
             ratios.append(ratio)
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        lines.append(f"products, geometric mean {mean:46.2f}×")
+        lines.append(f"products, geometric mean {mean:31.2f}×")
     return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 

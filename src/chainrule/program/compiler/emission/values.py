@@ -563,6 +563,7 @@ class Emitter:
         base = self.memory.pointers(tensor)
         raw = arithmetic.to_memory(b, value, tensor.dtype)
         if self.vector_axis is None or not self._varies(offset):
+            raw = b.extract(raw, 0)  # an axis of one element has one lane
             b.store(raw, b.offset(base, self.index(offset), element))
             return
         raw = self.spread(raw)

@@ -51,6 +51,13 @@ class Chain:
         self.values[instruction.result] = value
         return instruction.result
 
+    def constant(self, value):
+        """A constant of the chain."""
+        array = np.asarray(value)
+        x = Tensor(array.shape, array.dtype, constant=array)
+        self.values[x] = array
+        return x
+
     def run(self, output, threads=(1, 2, 3, 5), target=None):
         """The compiled value of ``output`` and the error word; the same on every thread count."""
         kernels = self._compile(output, target or host_target())
@@ -147,7 +154,7 @@ def _single(module, name, group, stored, fusion):
     (x,) = group.members
     one = SINGLES[x.op.name]
     size = one.scratch_bytes(x)
-    pointers = list(dict.fromkeys([*x.operands, *x.results]))
+    pointers = list(dict.fromkeys([*one.reads(x), *x.results]))
 
     def emit(b, memory, begin, end, scratch):
         one.emit(b, x, memory, begin, end, scratch if size else None)

@@ -92,6 +92,18 @@ def test_a_bad_index_is_reported_and_skipped(mode, dtype, bad):
     assert_close(found, expected, 0.0)
 
 
+@pytest.mark.parametrize("dtype", [*dtypes.FLOATS, dtypes.int8], ids=str)
+@pytest.mark.parametrize("number", [0, 3])
+def test_what_starts_from_one_number_is_not_read(number, dtype):
+    rng = np.random.default_rng(6)
+    _, places, updates = scattered(rng, (90, 31), (400, 1), dtype)
+    chain = Chain(places, updates)
+    start = chain.add("broadcast_to", chain.constant(np.asarray(number, dtype)), shape=(90, 31))
+    output = chain.add("scatter", start, *chain.inputs, mode="add")
+    found, _ = chain.run(output)
+    assert_close(found, chain.values[output], 0.0)
+
+
 def test_indices_are_checked_where_nothing_is_written():
     chain = Chain(np.zeros((2, 0)), np.array([[1]]), np.zeros((1, 0)))
     output = chain.add("scatter", *chain.inputs, mode="add")

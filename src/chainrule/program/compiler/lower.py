@@ -330,7 +330,7 @@ class Lowering:
         if x.op.name not in SINGLES:
             raise CompilerError(f"the compiler has no lowering for the op {x.op.name}")
         single = SINGLES[x.op.name]
-        operands = list(dict.fromkeys(t for t in x.operands))
+        operands = list(dict.fromkeys(single.reads(x)))
         pointers = [*operands, *x.results]
         scratch = None
         size = single.scratch_bytes(x)
@@ -457,13 +457,13 @@ def own_outputs(block: Block) -> Block:
 
 def _operands_in_memory(block: Block) -> set[Tensor]:
     """Operands of instructions with kernels of their own: they read memory."""
-    return {
-        operand
-        for instruction in block.instructions
-        if instruction.op.name not in ELEMENTS and instruction.op.name not in FOLDS
-        for operand in instruction.operands
-        if operand.producer is not None
-    }
+    found: set[Tensor] = set()
+    for x in block.instructions:
+        if x.op.name in SINGLES:
+            found.update(SINGLES[x.op.name].reads(x))
+        elif x.op.name not in ELEMENTS and x.op.name not in FOLDS:
+            found.update(x.operands)
+    return {x for x in found if x.producer is not None}
 
 
 def _stored(block: Block, fusion: Fusion) -> set[Tensor]:

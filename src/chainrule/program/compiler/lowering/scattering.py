@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,7 +82,20 @@ def _scratch_bytes(x: Instruction) -> int:
     return x.result.size * 4 if _is_widened(x) else 0
 
 
-@single("scatter", _tasks, _scratch_bytes)
+def _start_value(x: Instruction) -> Any:
+    """The number that all elements start from (a gradient's 0), if one is known; else None."""
+    producer = x.operands[0].producer
+    if producer is None or producer.op.name != "broadcast_to":
+        return None
+    value = producer.operands[0].constant
+    return None if value is None or value.size != 1 else value.reshape(())[()]
+
+
+def _reads(x: Instruction) -> list[Tensor]:
+    return x.operands if _start_value(x) is None else x.operands[1:]
+
+
+@single("scatter", _tasks, _scratch_bytes, _reads)
 def _scatter(
     b: Builder, x: Instruction, memory: Memory, begin: Value, end: Value, scratch: Value | None
 ) -> None:
@@ -97,6 +110,7 @@ class _Scatter:
         self.x = x
         self.memory = memory
         self.scratch = scratch
+        self.start = _start_value(x)
         self.plan = _plan(x)
         self.dtype = x.result.dtype
         self.element = arithmetic.memory_type(self.dtype)
@@ -146,8 +160,14 @@ class _Scatter:
         return self.b.offset(self.memory.pointers(self.x.result), at, self.element)
 
     def _start(self, at: Value, lanes: int) -> None:
+        b = self.b
+        if self.start is not None:
+            wide = self.dtype if self.scratch is None else _WIDE
+            value = arithmetic.constant(b, wide, self.start, lanes)
+            b.store(arithmetic.to_memory(b, value, wide), self._result(at))
+            return
         load = self._load if self.scratch is None else self._load_wide
-        self.b.store(load(self.x.operands[0], at, lanes), self._result(at))
+        b.store(load(self.x.operands[0], at, lanes), self._result(at))
 
     def _finish(self, at: Value, lanes: int) -> None:
         b = self.b

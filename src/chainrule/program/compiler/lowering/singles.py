@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chainrule.program.compiler.instructions import Instruction
+from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def _no_scratch(instruction: Instruction) -> int:
     return 0
 
 
+def _every_operand(instruction: Instruction) -> list[Tensor]:
+    return instruction.operands
+
+
 @dataclass(frozen=True)
 class Single:
     """How an op's kernel is made.
@@ -34,11 +38,13 @@ class Single:
             to ``end - 1``; an empty range does nothing.
         scratch_bytes: Memory that the kernel needs beside its tensors, for all tasks together;
             where it is 0, ``scratch`` is None, else an address that is a multiple of 16.
+        reads: The operands that the kernel reads from memory; the others need not be there.
     """
 
     tasks: Callable[[Instruction], int]
     emit: Emit
     scratch_bytes: Callable[[Instruction], int] = _no_scratch
+    reads: Callable[[Instruction], list[Tensor]] = _every_operand
 
 
 SINGLES: dict[str, Single] = {}
@@ -48,11 +54,12 @@ def single(
     name: str,
     tasks: Callable[[Instruction], int],
     scratch_bytes: Callable[[Instruction], int] = _no_scratch,
+    reads: Callable[[Instruction], list[Tensor]] = _every_operand,
 ) -> Callable[[Emit], Emit]:
     """Register the function that emits the kernel of the op named; see ``Single``."""
 
     def register(function: Emit) -> Emit:
-        SINGLES[name] = Single(tasks, function, scratch_bytes)
+        SINGLES[name] = Single(tasks, function, scratch_bytes, reads)
         return function
 
     return register

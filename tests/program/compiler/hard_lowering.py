@@ -1,8 +1,10 @@
 """Compiles small blocks by the lowering alone, without passes, schedule or threads."""
 
 import ctypes
+import dataclasses
 
 import numpy as np
+import pytest
 
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
@@ -19,7 +21,7 @@ from chainrule.program.compiler.llvm.builder import Builder
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.lowering.elements import loads
 from chainrule.program.compiler.lowering.singles import SINGLES
-from chainrule.program.compiler.target import host_target
+from chainrule.program.compiler.target import TARGETS, host_target
 
 NOWHERE = Origin("", 0, "", 0)
 GUARD = 64  # bytes behind each array that a kernel must leave alone
@@ -27,6 +29,13 @@ GUARD = 64  # bytes behind each array that a kernel must leave alone
 
 def offset(tensor, indices):
     return ravel(indices, tensor.shape)
+
+
+def forced(name):
+    """A narrower target for this machine."""
+    if name == "avx2" and host_target().vector_bytes < 32:
+        pytest.skip("no AVX2 here")
+    return dataclasses.replace(TARGETS[name], triple="")
 
 
 class Chain:
@@ -79,7 +88,9 @@ class Chain:
         for number, group in enumerate(groups):
             emit = _single if group.kind == "single" else _nest
             kernels.append(emit(module, f"kernel{number}", group, stored, fusion))
-        library = jit.load([jit.emit_object(str(module), target)], [k[0] for k in kernels])
+        self.text = str(module)
+        self.n_kernels = len(kernels)
+        library = jit.load([jit.emit_object(self.text, target)], [k[0] for k in kernels])
         self.library = library
         return [(library.addresses[name], *rest) for name, *rest in kernels]
 

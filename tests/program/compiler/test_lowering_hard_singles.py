@@ -1,15 +1,12 @@
 """Lowering of scatter and argsort, against the ops' own evaluation, on several thread counts."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from hard_lowering import Chain, assert_close, check, spread
+from hard_lowering import Chain, assert_close, check, forced, spread
 
 from chainrule.ops import dtypes
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.lowering.sorting import network
-from chainrule.program.compiler.target import TARGETS
 
 # --- scatter ----------------------------------------------------------------------------------
 
@@ -172,7 +169,7 @@ def test_argsort_of_lines_in_order(line, descending):
 
 @pytest.mark.parametrize("name", ["scalar", "sse2", "avx2"])
 def test_narrower_targets(name):
-    target = dataclasses.replace(TARGETS[name], triple="")
+    target = forced(name)
     rng = np.random.default_rng(8)
     check("argsort", keys(rng, (3, 50), np.float32), axis=1, descending=True, target=target)
     arrays = scattered(rng, (90, 29), (400, 1), np.float32)

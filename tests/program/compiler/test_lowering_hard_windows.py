@@ -2,10 +2,11 @@
 
 import functools
 import itertools
+import re
 
 import numpy as np
 import pytest
-from hard_lowering import Chain, assert_close, check, spread
+from hard_lowering import Chain, assert_close, check, forced, spread
 
 from chainrule.ops import dtypes
 from chainrule.ops.kernels.geometry import output_sizes
@@ -170,6 +171,7 @@ def test_pooling_is_one_kernel():
         best = chain.add("max", windows, axes=(4, 5))
         found, _ = chain.run(best)
         assert_close(found, chain.values[best], 0.0)
+        assert chain.n_kernels == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8], ids=["f4", "f8", "i1"])
@@ -201,3 +203,40 @@ def padded(chain, x, before, after):
 
 def first(chain, x, shape):
     return chain.add("slice", x, starts=(0, 0), stops=shape, strides=(1, 1))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_running_sums_join_what_they_read_and_what_reads_them(axis):
+    chain = Chain(spread(np.random.default_rng(13), (5, 37), np.float32))
+    double = chain.add("add", chain.inputs[0], chain.inputs[0])
+    running = chain.add("cumsum", double, axis=axis)
+    total = chain.add("sum", chain.add("add", running, double), axes=(axis,))
+    found, _ = chain.run(total)
+    assert_close(found, chain.values[total], 1e-5)
+    assert chain.n_kernels == 1
+
+
+def test_a_fold_that_cannot_join_leaves_the_loops_of_what_it_reads():
+    rng = np.random.default_rng(14)
+    chain = Chain(spread(rng, (2, 8, 5, 5), np.float32), spread(rng, (6, 8, 1, 1), np.float32))
+    double = chain.add("add", chain.inputs[0], chain.inputs[0])
+    geometry = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "input_dilation": (1, 1)}
+    output = chain.add(
+        "convolution", double, chain.inputs[1], kernel_dilation=(1, 1), groups=1, **geometry
+    )
+    found, _ = chain.run(output)
+    assert_close(found, chain.values[output], 1e-5)
+    assert chain.n_kernels == 2
+
+
+@pytest.mark.parametrize(("name", "lanes"), [("sse2", 4), ("avx2", 8)])
+def test_masked_reads_take_one_register_each(name, lanes):
+    # LLVM reads beyond the array where it finds that a part of a longer mask is off
+    rng = np.random.default_rng(15)
+    chain = Chain(spread(rng, (1, 1, 300), np.float32), spread(rng, (2, 1, 131), np.float32))
+    geometry = {"stride": (1,), "padding": ((70, 70),), "input_dilation": (1,)}
+    output = chain.add("convolution", *chain.inputs, kernel_dilation=(1,), groups=1, **geometry)
+    found, _ = chain.run(output, target=forced(name))
+    assert_close(found, chain.values[output], 1e-5)
+    widths = re.findall(r"@llvm\.masked\.(?:load|store)\.v(\d+)f32", chain.text)
+    assert {int(n) for n in widths} == {lanes}

@@ -290,6 +290,7 @@ def test_repeated_runs_stay_in_flat_memory():
     base = tracemalloc.get_traced_memory()[0]
     for _ in range(300):
         step(state, x)
+    gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - base
     tracemalloc.stop()
     assert grown < 300_000, "300 runs that each kept 4 kB would be 1.2 MB"

@@ -131,8 +131,31 @@ def test_an_interrupt_leaves_whole_steps(problem):
 
     interrupted, reference = fresh_state(), fresh_state()
     with pytest.raises(KeyboardInterrupt):
-        run_steps(regression_step, [interrupted], [x.view(Interrupting), y], order)
-    run_steps(regression_step, [reference], [x, y], order[:3])
+        data = [x.view(Interrupting), y]
+        run_steps(regression_step, [interrupted], data, order, engine="interpreter")
+    run_steps(regression_step, [reference], [x, y], order[:3], engine="interpreter")
+    np.testing.assert_array_equal(interrupted["w"].numpy(), reference["w"].numpy())
+
+
+def test_an_interrupt_between_native_stretches_leaves_whole_steps(problem, monkeypatch):
+    pytest.importorskip("llvmlite")
+    from chainrule.program.compiler.machine import MachineCode
+
+    x, y, order = problem
+    run, calls = MachineCode.run, []
+
+    def interrupted_run(self, pointers, steps):
+        if len(calls) == 2:  # stretches grow from one step on
+            raise KeyboardInterrupt
+        calls.append(steps)
+        return run(self, pointers, steps)
+
+    interrupted, reference = fresh_state(), fresh_state()
+    with monkeypatch.context() as patch:
+        patch.setattr(MachineCode, "run", interrupted_run)
+        with pytest.raises(KeyboardInterrupt):
+            run_steps(regression_step, [interrupted], [x, y], order)
+    run_steps(regression_step, [reference], [x, y], order[: sum(calls)])
     np.testing.assert_array_equal(interrupted["w"].numpy(), reference["w"].numpy())
 
 

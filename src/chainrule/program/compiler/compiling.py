@@ -21,6 +21,7 @@ from chainrule.program.compiler.schedule import (
     kernels,
     lifetimes,
     place_barriers,
+    touched,
 )
 from chainrule.program.compiler.target import Target
 
@@ -126,14 +127,13 @@ def _panels(block: Block, lowering: Lowering) -> dict[int, PanelRecord]:
 
 
 def _constants(items: Sequence[Item], lowering: Lowering) -> list[Tensor]:
-    """The constants that kernels read from memory."""
+    """The constants that are read from memory."""
     found: dict[Tensor, None] = {}
-    for kernel in kernels(items):
-        for tensor in kernel.pointers:
-            owner = lowering.root(tensor)
-            if owner.constant is not None:
-                owner.constant = np.require(owner.constant, owner.dtype, ["C", "A"])
-                found[owner] = None
+    for tensor in touched(items):
+        owner = lowering.root(tensor)
+        if owner.constant is not None:
+            owner.constant = np.require(owner.constant, owner.dtype, ["C", "A"])
+            found[owner] = None
     return list(found)
 
 

@@ -74,6 +74,7 @@ class Fusion:
 
     def __init__(self, block: Block, products: set[Instruction], forced: set[Tensor]) -> None:
         self.block = block
+        self.inputs = set(block.inputs)  # of a copy, results of another block are inputs
         self.products = products
         self.forced = forced
         self.groups: list[Group] = []
@@ -183,7 +184,9 @@ class Fusion:
     def is_leaf(self, tensor: Tensor) -> bool:
         """True if readers find the tensor in memory or in their own group."""
         producer = tensor.producer
-        return producer is None or tensor in self.forced or not is_virtual(producer)
+        if producer is None or tensor in self.forced or tensor in self.inputs:
+            return True
+        return not is_virtual(producer)
 
     def _found(self, instruction: Instruction, needed: set[Group]) -> None:
         """Make a group of its own."""

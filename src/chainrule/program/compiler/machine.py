@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from chainrule.program.compiler import cache
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.runtime import team
 from chainrule.program.compiler.runtime.arena import borrow
+from chainrule.program.compiler.runtime.choice import ThreadChoice
 from chainrule.program.compiler.runtime.counts import get_num_threads
 from chainrule.program.compiler.table import FIRST_SLOT
 
@@ -132,6 +134,7 @@ class MachineCode:
         self._library = jit.load([code], ["program"])
         self._address = self._library.addresses["program"]
         self._constant_pointers = [address(x) for x in self.constants]
+        self._choice = ThreadChoice(machine.n_threads)
 
     def run(self, pointers: Sequence[int], steps: int) -> np.ndarray:
         """Run some steps; gives the error word: code, value, step.
@@ -146,7 +149,10 @@ class MachineCode:
         table[FIRST_SLOT:] = [*pointers, *self._constant_pointers]
         with borrow(machine.arena_bytes) as arena:
             table[:FIRST_SLOT] = address(error), arena.address, steps, address(self.cycles)
-            team.run(self._address, address(table), min(machine.n_threads, get_num_threads()))
+            threads = self._choice.threads(get_num_threads())
+            started = time.perf_counter()
+            used = team.run(self._address, address(table), threads)
+            self._choice.record(used, time.perf_counter() - started, steps)
         return error
 
     def raise_index_error(self, code: int, value: int) -> None:

@@ -99,6 +99,19 @@ def kernels(items: Sequence[Item]) -> Iterator[KernelItem]:
             yield from kernels(item.on_false)
 
 
+def touched(items: Sequence[Item]) -> Iterator[Tensor]:
+    """Every tensor whose memory a schedule needs."""
+    for item in items:
+        if isinstance(item, KernelItem):
+            yield from item.pointers
+        elif isinstance(item, CheckItem):
+            yield item.loss
+        elif not isinstance(item, Barrier):
+            yield from _own(item)
+            for part in _parts(item):
+                yield from touched(part)
+
+
 Resolve = Callable[[Tensor], Tensor]
 
 

@@ -142,6 +142,7 @@ def test_an_interrupt_between_native_stretches_leaves_whole_steps(problem, monke
     from chainrule.program.compiler.machine import MachineCode
 
     x, y, order = problem
+    order = np.tile(order, (60, 1))
     run, calls = MachineCode.run, []
 
     def interrupted_run(self, pointers, steps):

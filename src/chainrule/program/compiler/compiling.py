@@ -25,8 +25,7 @@ from chainrule.program.compiler.schedule import (
 )
 from chainrule.program.compiler.target import Target
 
-MICROSECOND = 2e4  # of arithmetic on one core, in operations: a cautious estimate
-ALONE = 12.0  # microseconds below which a second thread costs more than it does
+ALONE = 5.0  # microseconds below which a second thread costs more than it does
 
 
 @dataclass
@@ -139,6 +138,6 @@ def _constants(items: Sequence[Item], lowering: Lowering) -> list[Tensor]:
 
 def _threads_worth(items: Sequence[Item]) -> int:
     """How many threads are worth waking: one for tiny programs."""
-    work = sum(max(k.flops, k.moved / 2) for k in kernels(items)) / MICROSECOND
+    work = sum(k.microseconds for k in kernels(items))
     barriers = sum(isinstance(i, Barrier) for i in items)
-    return 1 if work < ALONE + barriers else 64
+    return 1 if work < ALONE + barriers / 2 else 64

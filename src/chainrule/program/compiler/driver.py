@@ -31,12 +31,16 @@ from chainrule.program.compiler.schedule import (
 )
 from chainrule.program.compiler.table import (
     ARENA,
+    COUNTERS,
     ERROR,
     FIRST_SLOT,
     NOT_FINITE,
     PROFILE,
     STEPS,
 )
+
+WORTH_DRAWING = 200.0  # microseconds of a kernel from which an uneven split costs more than draws
+DRAWS = 8  # pieces a thread draws of one kernel, at most
 
 
 class Driver:
@@ -82,6 +86,8 @@ class Driver:
         self.state, self.thread, self.threads, self.table = b.parameters
         self.is_first = b.compare("eq", self.thread, b.i64(0))
         self.error = b.load("ptr", b.offset(self.table, ERROR, "ptr"))
+        self.counters = b.load("ptr", b.offset(self.table, COUNTERS, "ptr"))
+        self.n_drawn = 0
         self.profile = b.load("ptr", b.offset(self.table, PROFILE, "ptr"))
         self.arena = b.load("ptr", b.offset(self.table, ARENA, "ptr"))
         self.bases = {
@@ -146,8 +152,36 @@ class Driver:
             with b.when(self.is_first):
                 self._call(item, b.i64(0), b.i64(1))
             return
+        if item.microseconds >= WORTH_DRAWING:
+            self._draw(item)
+            return
         begin, end = self._share(item.tasks)
         self._call(item, begin, end)
+
+    def _draw(self, item: KernelItem) -> None:
+        """Threads draw pieces from a counter, so that none waits for a slower one for long.
+
+        The counter only grows: a run of the kernel takes one draw for each piece and one more for
+        each thread, which finds nothing left; every thread keeps count of the runs.
+        """
+        b = self.b
+        tasks = b.i64(item.tasks)
+        parts = b.mul(self.threads, b.i64(DRAWS))
+        size = b.binary("udiv", b.add(tasks, b.sub(parts, b.i64(1))), parts)
+        pieces = b.binary("udiv", b.add(tasks, b.sub(size, b.i64(1))), size)
+        counter = b.offset(self.counters, 8 * self.n_drawn, "i64")
+        self.n_drawn += 1
+        before = b.stack("i64", 1, 8, zeroed=True)
+        first = b.load("i64", before)
+        with b.repeat() as stop_unless:
+            drawn = b.define("i64", f"atomicrmw add ptr {counter.name}, i64 1 monotonic")
+            piece = b.sub(drawn, first)
+            stop_unless(b.compare("ult", piece, pieces))
+            begin = b.mul(piece, size)
+            end = b.add(begin, size)
+            over = b.compare("ugt", end, tasks)
+            self._call(item, begin, b.select(over, tasks, end))
+        b.store(b.add(first, b.add(pieces, self.threads)), before)
 
     def _share(self, tasks: int) -> tuple[Value, Value]:
         b = self.b

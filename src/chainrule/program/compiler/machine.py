@@ -148,7 +148,9 @@ class MachineCode:
         error = np.zeros(3, np.int64)
         table[FIRST_SLOT:] = [*pointers, *self._constant_pointers]
         with borrow(machine.arena_bytes) as arena:
-            table[:FIRST_SLOT] = address(error), arena.address, steps, address(self.cycles)
+            counters = np.zeros(8 * len(machine.kernels) + 8, np.int64)
+            words = arena.address, steps, address(self.cycles), address(counters)
+            table[:FIRST_SLOT] = address(error), *words
             threads = self._choice.threads(get_num_threads())
             started = time.perf_counter()
             used = team.run(self._address, address(table), threads)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from chainrule.program.compiler.instructions import Tensor
 
+MICROSECOND = 2e4  # of arithmetic on one core, in operations: a cautious estimate
+
 
 @dataclass(eq=False)
 class KernelItem:
@@ -40,6 +42,11 @@ class KernelItem:
     moved: float = 0.0
     scratch: Tensor | None = None
     title: str = ""
+
+    @property
+    def microseconds(self) -> float:
+        """What one run takes on one core, by a cautious estimate."""
+        return max(self.flops, self.moved / 2) / MICROSECOND
 
 
 @dataclass(eq=False)

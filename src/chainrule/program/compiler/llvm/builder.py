@@ -410,11 +410,15 @@ class Builder:
             f"i32 {locality}, i32 1)"
         )
 
-    def stack(self, type_: str, count: int = 1, alignment: int = 64) -> Value:
-        """Room on the stack for ``count`` elements, made on entry to the function."""
+    def stack(
+        self, type_: str, count: int = 1, alignment: int = 64, *, zeroed: bool = False
+    ) -> Value:
+        """Room on the stack for ``count`` elements, made (and zeroed) on entry to the function."""
         self._count += 1
         name = f"%v{self._count}"
         self._stack.append(f" {name} = alloca [{count} x {type_}], align {alignment}")
+        if zeroed:
+            self._stack.append(f" store [{count} x {type_}] zeroinitializer, ptr {name}")
         return Value("ptr", name)
 
     # -- control ------------------------------------------------------------------------------

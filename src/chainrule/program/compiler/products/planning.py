@@ -20,7 +20,7 @@ from chainrule.program.compiler.target import Target
 
 MOST_BUFFERED_ROWS = 96  # of a task in dot form whose sums wait on the stack
 INLINE_DEPTH = 512  # from here on, leaving the registers costs nothing beside the sums
-TASK_FLOPS = 250_000  # a few microseconds: twenty times the cost of drawing a task
+TASK_FLOPS = 30_000  # about a third of a microsecond: enough to share small products evenly
 MOST_TASKS = 64
 
 

@@ -140,9 +140,14 @@ class _Writer:
     def tasks(self, begin: Value, end: Value) -> None:
         form, builder = self.form, self.builder
         with counting(builder, begin, end) as task:
-            row_block, column_block = split_task(
-                builder, task.index, form.row_blocks, form.column_blocks
-            )
+            if form.row_blocks == 2:
+                # the halves of a column follow each other, so threads meet inside one at most
+                row_block = remainder(builder, task.index, 2)
+                column_block = quotient(builder, task.index, 2)
+            else:
+                row_block, column_block = split_task(
+                    builder, task.index, form.row_blocks, form.column_blocks
+                )
             tiles = block_ranges(builder, row_block, form.task_tiles, form.rows.count)
             columns = block_ranges(builder, column_block, form.task_columns, form.column_tiles)
             self._columns(columns, tiles)

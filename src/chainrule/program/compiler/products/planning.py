@@ -304,6 +304,9 @@ def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int
     """Tiles of rows and tiles of columns in a task."""
     wanted = max(1, min(MOST_TASKS, product.flops // TASK_FLOPS))
     if column_tiles >= min(wanted, 16):
+        if column_tiles < MOST_TASKS and row_tiles > 3:
+            # Halves of a column, one after the other: an odd number of columns can be shared.
+            return -(-row_tiles // 2), 1
         return max(1, row_tiles), _even(column_tiles, column_tiles // wanted)
     # Few columns: rows divide the work more evenly.
     return _even(row_tiles, row_tiles // wanted), max(1, column_tiles)

@@ -95,6 +95,7 @@ class NativeEpoch:
             return compile_assembly(assemble_epoch(graph, *roles), chosen, profiled=profiled)
 
         self.code = cached(key, make)
+        self.seconds_a_step = 0.0  # of the last stretch; 0 before the first
 
     def start(
         self,
@@ -181,7 +182,8 @@ class EpochRun:
         Raises:
             IndexRangeError: An index in the data is outside its axis.
         """
-        count = 1
+        pace = self.epoch.seconds_a_step
+        count = max(1, int(CHUNK_SECONDS / pace)) if pace else 1
         while self.done < self.n_steps:
             count = min(count, self.n_steps - self.done)
             started = time.perf_counter()
@@ -192,8 +194,9 @@ class EpochRun:
                 self.epoch.code.raise_index_error(int(error[0]), int(error[1]))
             if error[0]:
                 return False
-            seconds = max(time.perf_counter() - started, 1e-6)
-            count = max(1, min(count * 16, int(count * CHUNK_SECONDS / seconds)))
+            pace = max(time.perf_counter() - started, 1e-6) / count
+            self.epoch.seconds_a_step = pace
+            count = max(1, min(count * 16, int(CHUNK_SECONDS / pace)))
         return True
 
 

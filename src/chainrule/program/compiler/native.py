@@ -121,7 +121,7 @@ class NativeEpoch:
             if number in self.batch:
                 value = data[self.batch.index(number)]
             held.append(ready(vectors.get(number, value), machine.inputs[number][1]))
-        held.append(ready(order, np.dtype(np.int64)))
+        held.append(_with_a_row_more(order))
         outputs = [aligned_empty((len(order), *shape), dtype) for shape, dtype in machine.outputs]
         return EpochRun(self, held, outputs, len(order))
 
@@ -249,6 +249,13 @@ def assemble_epoch(
         loss=results[0] if results else None,
         moving=[order, *(block.inputs[s] for s in scalars), *results],
     )
+
+
+def _with_a_row_more(order: np.ndarray) -> np.ndarray:
+    """A copy of the sample numbers; the last step looks at a row behind them for the next one."""
+    rows = np.zeros((len(order) + 1, order.shape[1]), np.int64)
+    rows[:-1] = order
+    return rows
 
 
 def ready(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

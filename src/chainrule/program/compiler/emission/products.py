@@ -94,6 +94,9 @@ class ProductEmitter:
             own = b.mul(number, b.i64(per))
             scratch = b.offset(self.memory.pointers(self.scratch), own, "i8")
         access = Access(a, b_, scratch)
+        later = emitter.following(x.b) if product.b_depth_stride is None else None
+        if later is not None:
+            access.following = lambda inner, k: pointer(inner, later, b_axes, k)
         overwritten = self._overwritten()
         if overwritten:
 

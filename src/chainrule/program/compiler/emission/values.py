@@ -483,8 +483,31 @@ class Emitter:
         if self.vector_axis is None or not varies:
             raw = self._load_one(node.tensor, element, self.index(offset), guard)
         else:
+            self.ask_for_next(node)
             raw = self._load_lanes(node.tensor, element, offset, guard)
         return arithmetic.from_memory(self.b, raw, node.dtype)
+
+    def following(self, node: Load) -> Load | None:
+        """The load that the next step will make in its place, of a batch's row; else None."""
+        found = []
+        for index in node.indices:
+            atoms = list(index.terms)
+            if len(atoms) == 1 and isinstance(atoms[0], Lookup) and atoms[0].source is None:
+                row = atoms[0].expression
+                if isinstance(row, Load) and row.tensor.producer is None:
+                    (place,) = row.indices
+                    later = Load(row.tensor, (place + row.tensor.shape[0],))
+                    index = Index({Lookup(later, atoms[0].extent): 1})
+            found.append(index)
+        return None if tuple(found) == node.indices else Load(node.tensor, tuple(found))
+
+    def ask_for_next(self, node: Load) -> None:
+        """Ask for what the next step reads here, if that is a row of another batch."""
+        later = self.following(node)
+        if later is not None and self.vector_axis is not None:
+            pointer, stride = self.address(later.tensor, later.indices)
+            if stride == 1:
+                self.b.prefetch(pointer, locality=2)
 
     def _load_one(self, tensor: Tensor, element: str, place: Value, guard: Value | None) -> Value:
         if guard is not None:

@@ -92,6 +92,8 @@ class Access:
         prefetch: ``(builder, m, n)``: ask for what the epilogue will want of row m, columns n to
             n + a panel's; called inside the loops over k for rows of the following tile, which
             may lie beyond the last row.
+        following: ``(builder, k)`` → address of what will be B[k, 0] in the next product of the
+            kind (the next batch's row), whose columns are asked for while these are read.
     """
 
     a: Callable[[Builder, Value], Value]
@@ -100,6 +102,7 @@ class Access:
     convert_a: Callable[[Builder, Value], Value] = unchanged
     convert_b: Callable[[Builder, Value], Value] = unchanged
     prefetch: Callable[[Builder, Value, Value], None] | None = None
+    following: Callable[[Builder, Value], Value] | None = None
 
 
 Epilogue = Callable[[Builder, Value, Value, Value, int], None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
 from chainrule.program.compiler.products.product import (
     Access,
     Product,
@@ -27,6 +27,8 @@ def depth_place(
         return builder.mul(k, builder.i64(stride))
     turned = builder.mul(quotient(builder, k, panel), builder.i64(panel_stride))
     return builder.add(turned, remainder(builder, k, panel))
+
+CACHE_LINE = 64
 
 
 class RowReader:
@@ -192,6 +194,7 @@ class ColumnReader:
                 if u not in rows:
                     row = self.access.b(builder, builder.add(cursors[0], builder.i64(u)))
                     rows[u] = builder.offset(row, self.n, type_)
+                    self._ask(builder.add(cursors[0], builder.i64(u)))
                 return self._load(builder.offset(rows[u], first, type_), lanes)
             group = self._group(first)
             cursor = cursors[self.groups.index(group)]
@@ -199,6 +202,16 @@ class ColumnReader:
             return self._load(builder.offset(cursor, step, type_), lanes)
 
         return read
+
+    def _ask(self, k: Value) -> None:
+        """Ask for the next batch's columns of row k, a cache line at a time."""
+        if self.access.following is None:
+            return
+        builder, type_ = self.builder, self.product.b_type
+        row = builder.offset(self.access.following(builder, k), self.n, type_)
+        line = CACHE_LINE // size_of(type_)
+        for first in range(0, self.parts[-1][0] + self.lanes, line):
+            builder.prefetch(builder.offset(row, first, type_), locality=2)
 
     def _load(self, pointer: Value, lanes: int) -> Value:
         builder, product = self.builder, self.product

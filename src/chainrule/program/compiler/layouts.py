@@ -21,7 +21,7 @@ from chainrule.program.compiler.target import Target
 
 COLLISION = 1024  # bytes: rows at multiples of this meet in few sets of the first-level cache
 PADDING = 64  # bytes put behind such rows
-LEAST_ELEMENTS = 4096  # smaller weights stay in the cache however they lie
+LEAST_ELEMENTS = 1024  # smaller weights stay in the cache however they lie
 
 
 @dataclass(frozen=True)

@@ -309,6 +309,8 @@ def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int
             return -(-row_tiles // 2), 1
         return max(1, row_tiles), _even(column_tiles, column_tiles // wanted)
     # Few columns: rows divide the work more evenly.
+    if row_tiles < wanted:
+        return 1, _even(column_tiles, column_tiles * row_tiles // wanted)
     return _even(row_tiles, row_tiles // wanted), max(1, column_tiles)
 
 

@@ -81,7 +81,7 @@ class _Rivals:
         self.options.append(limit)
         fitting = [i for i, n in enumerate(self.options) if n <= predicted]
         #: index of the option in use, and of the one to run on now
-        self.current = self.running = max(fitting, default=0)
+        self.current = self.running = self._predicted = max(fitting, default=0)
         self._rival: int | None = None
         self._direction = -1
         self._seconds, self._steps = 0.0, 0
@@ -143,7 +143,9 @@ class _Rivals:
         winner = self._rival if won else self.current
         if won:
             self._direction = winner - self.current  # the next one tries to go on that way
-        self._to_rest = (FIRST_REST if won else REST) * self._cost
+        # where the prediction lost, something unusual goes on, and may be over soon
+        soon = won or winner != self._predicted
+        self._to_rest = (FIRST_REST if soon else REST) * self._cost
         self._expected = statistics.median(self._rates[winner])
         self.current = self.running = winner
         self._rival, self._slow, self._rested = None, 0, 0.0

@@ -12,8 +12,14 @@ from chainrule.program.compiler.instructions import Block, Tensor
 from chainrule.program.compiler.layouts import Panels
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.lower import Lowering
-from chainrule.program.compiler.machine import KernelRecord, Machine, MachineCode, PanelRecord
+from chainrule.program.compiler.lower import Lowering, origins
+from chainrule.program.compiler.machine import (
+    KernelRecord,
+    Machine,
+    MachineCode,
+    PanelRecord,
+    PlaceRecord,
+)
 from chainrule.program.compiler.schedule import (
     Barrier,
     Item,
@@ -101,8 +107,10 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
         n_threads=_threads_worth(schedule),
         blamed=[str(x.origin) for x in lowering.blamed],
         panels=_panels(block, lowering),
-        kernels=[KernelRecord(k.title, k.tasks, k.flops, k.moved) for k in kernels(schedule)],
-        places=[(repr(x), offset, lowering.bytes_of(x)) for x, offset in offsets.items()],
+        kernels=[
+            KernelRecord(k.title, k.where, k.tasks, k.flops, k.moved) for k in kernels(schedule)
+        ],
+        places=[_place(x, at, lowering.bytes_of(x)) for x, at in offsets.items()],
     )
     return Plan(
         module, schedule, machine, [x.constant for x in constants if x.constant is not None]
@@ -114,6 +122,12 @@ def compile_assembly(assembly: Assembly, target: Target, *, profiled: bool = Fal
     made = plan(assembly, target, profiled=profiled)
     code = jit.emit_object(str(made.module), target)
     return MachineCode(made.machine, code, made.constants, assembly.kept)
+
+
+def _place(x: Tensor, offset: int, size: int) -> PlaceRecord:
+    producer = x.producer
+    title = f"{producer.op.name if producer else x.name or 'value'} {x.dtype}{list(x.shape)}"
+    return PlaceRecord(title, origins([producer] if producer else []), offset, size)
 
 
 def _panels(block: Block, lowering: Lowering) -> dict[int, PanelRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ from chainrule.program.compiler.schedule import (
     LoopItem,
 )
 
-VECTOR_GAIN = 4.0  # how much faster a product's arithmetic runs than a nest's
+PRODUCT_GAIN = 4.0  # how much faster a product's arithmetic runs than a nest's
 _NOWHERE = Origin("", 0, "", 0)
 
 
@@ -243,7 +244,7 @@ class Lowering:
             lambda b, memory, begin, end: emitter.emit(b, stage, memory, begin, end),
         )
         product = emitter.plan.product
-        flops = float(product.flops * x.batch.extent) / VECTOR_GAIN if last else 0.0
+        flops = float(product.flops * x.batch.extent) if last else 0.0
         moved = traffic(pointers)
         title = f"{stage.name} {product.rows}x{product.depth}x{product.columns} " + " ".join(
             dict.fromkeys(m.op.name for m in kernel.group.members[1:])
@@ -251,7 +252,17 @@ class Lowering:
         if not last:
             reads, writes = operands, {scratch} if scratch is not None else set()
         return KernelItem(
-            name, pointers, reads, writes, emitter.tasks(stage), blames, flops, moved, None, title
+            name,
+            pointers,
+            reads,
+            writes,
+            emitter.tasks(stage),
+            blames,
+            flops,
+            moved,
+            title=title,
+            where=origins(kernel.group.members),
+            gain=PRODUCT_GAIN,
         )
 
     def _nest(self, group: Group, stored: set[Tensor], fusion: Fusion) -> KernelItem:
@@ -277,6 +288,7 @@ class Lowering:
             flops,
             moved,
             title=" ".join(dict.fromkeys(m.op.name for m in group.members)),
+            where=origins(group.members),
         )
 
     def _function(
@@ -357,6 +369,7 @@ class Lowering:
             moved,
             scratch,
             x.op.name,
+            origins([x]),
         )
         self.owned += [r for r in x.results if r not in self.owned]
         return [item]
@@ -453,6 +466,21 @@ def own_outputs(block: Block) -> Block:
         outputs.append(output)
     block.outputs = outputs
     return block
+
+
+def origins(members: Iterable[Instruction]) -> str:
+    """Where some instructions come from: their layers, else the first line of the user's.
+
+    >>> relu = Instruction(REGISTRY["relu"], [], {}, [], Origin("net.py", 3, "body.1", 0))
+    >>> origins([relu, relu])
+    'body.1'
+    """
+    known = [m.origin for m in members if m.origin.file]
+    layers = dict.fromkeys(origin.layer for origin in known if origin.layer)
+    if layers:
+        back = any(origin.layer and origin.derivative_of for origin in known)
+        return ", ".join(layers) + (" back" if back else "")
+    return f"{os.path.basename(known[0].file)}:{known[0].line}" if known else ""
 
 
 def _operands_in_memory(block: Block) -> set[Tensor]:

@@ -29,15 +29,34 @@ class KernelRecord:
 
     Args:
         title: The ops that it computes.
+        where: The layers, or the line of the user's, that it comes from.
         tasks: Pieces that threads share.
         flops: Arithmetic of one run.
         moved: Bytes read and written by one run, at least.
     """
 
     title: str
+    where: str
     tasks: int
     flops: float
     moved: float
+
+
+@dataclass(frozen=True)
+class PlaceRecord:
+    """Where a value lies in the arena; those that are never needed at once share memory.
+
+    Args:
+        title: Op, type and shape.
+        where: The layer, or the line of the user's, that it comes from.
+        offset: Its first byte.
+        size: Its bytes.
+    """
+
+    title: str
+    where: str
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ class Machine:
         blamed: Places in the user's program to name for a bad index.
         panels: Number of an input that is state → how it lies.
         kernels: What profiles say, in order.
-        places: Where tensors lie in the arena: title, offset and bytes.
+        places: Where values lie in the arena.
     """
 
     inputs: list[Spec]
@@ -80,7 +99,7 @@ class Machine:
     blamed: list[str]
     panels: dict[int, PanelRecord]
     kernels: list[KernelRecord]
-    places: list[tuple[str, int, int]] = field(default_factory=list)
+    places: list[PlaceRecord] = field(default_factory=list)
 
     def to_metadata(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -105,7 +124,7 @@ class Machine:
                 for n, p in plain["panels"].items()
             },
             kernels=[KernelRecord(**k) for k in plain["kernels"]],
-            places=[(title, offset, size) for title, offset, size in plain["places"]],
+            places=[PlaceRecord(**p) for p in plain["places"]],
         )
 
 
@@ -117,6 +136,10 @@ class MachineCode:
         code: Its object file.
         constants: Arrays that the code reads, in the order of its slots.
         kept: Constants that leave as outputs.
+
+    Attributes:
+        threads: Run on exactly so many, to measure; None: chosen, and learned from each run.
+        from_cache: An earlier process made it.
     """
 
     def __init__(
@@ -135,6 +158,8 @@ class MachineCode:
         self._address = self._library.addresses["program"]
         self._constant_pointers = [address(x) for x in self.constants]
         self._choice = ThreadChoice(machine.n_threads)
+        self.threads: int | None = None
+        self.from_cache = False
 
     def run(self, pointers: Sequence[int], steps: int) -> np.ndarray:
         """Run some steps; gives the error word: code, value, step.
@@ -151,10 +176,11 @@ class MachineCode:
             counters = np.zeros(8 * len(machine.kernels) + 8, np.int64)
             words = arena.address, steps, address(self.cycles), address(counters)
             table[:FIRST_SLOT] = address(error), *words
-            threads = self._choice.threads(get_num_threads())
+            threads = self.threads or self._choice.threads(get_num_threads())
             started = time.perf_counter()
             used = team.run(self._address, address(table), threads)
-            self._choice.record(used, time.perf_counter() - started, steps)
+            if self.threads is None:
+                self._choice.record(used, time.perf_counter() - started, steps)
         return error
 
     def raise_index_error(self, code: int, value: int) -> None:
@@ -189,7 +215,9 @@ class MachineCode:
             while f"{name}{len(arrays)}" in entry.blobs:
                 arrays.append(_array_from(entry.blobs[f"{name}{len(arrays)}"]))
         machine = Machine.from_metadata(entry.metadata)
-        return MachineCode(machine, entry.blobs["code"], found["constant"], found["kept"])
+        made = MachineCode(machine, entry.blobs["code"], found["constant"], found["kept"])
+        made.from_cache = True
+        return made
 
 
 def cached(key: str | None, make: Callable[[], MachineCode]) -> MachineCode:

@@ -26,10 +26,12 @@ class KernelItem:
         writes: Those that it writes.
         tasks: Pieces that threads share; 1: the first thread runs it.
         blames: Numbers of the instructions whose indices it checks.
-        flops: Arithmetic of one run, roughly.
+        flops: Arithmetic of one run.
         moved: Bytes read and written by one run, at least.
         scratch: Bytes of memory that it needs beside tensors, shared by all tasks.
         title: What it does, for listings and profiles.
+        where: The layers, or the line of the user's, that it comes from.
+        gain: How much faster its arithmetic is than that of a loop over elements.
     """
 
     name: str
@@ -42,11 +44,13 @@ class KernelItem:
     moved: float = 0.0
     scratch: Tensor | None = None
     title: str = ""
+    where: str = ""
+    gain: float = 1.0
 
     @property
     def microseconds(self) -> float:
         """What one run takes on one core, by a cautious estimate."""
-        return max(self.flops, self.moved / 2) / MICROSECOND
+        return max(self.flops / self.gain, self.moved / 2) / MICROSECOND
 
 
 @dataclass(eq=False)

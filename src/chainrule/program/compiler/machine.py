@@ -190,7 +190,7 @@ class MachineCode:
             IndexRangeError: Always.
         """
         raise IndexRangeError(
-            "an index is outside the axis that it counts",
+            "an index is out of range of the axis that it counts",
             got=str(value),
             fix="check the labels and indices: they count from 0",
             where=self.machine.blamed[code - 1],

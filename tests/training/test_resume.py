@@ -286,18 +286,18 @@ def loss(prediction, target):
 
 random.seed(5)
 model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
-x = np.random.default_rng(0).normal(size=(2000, 3)).astype("f")
+x = np.random.default_rng(0).normal(size=(100_000, 3)).astype("f")
 y = x[:, :1] * x[:, 1:2]
 trainer = Trainer(model, loss=loss, optimizer=optim.Adam(0.01), batch_size=8, seed=2)
-trainer.fit((x, y), (x[:64] + 1, y[:64]), epochs=3, run_dir=sys.argv[1], resume=True,
-            progress="none", pictures=False,
-            callbacks=[EarlyStopping(patience=9), GradientNormMonitor(),
+trainer.fit((x, y), (x[:64] + 1, y[:64]), epochs=int(sys.argv[2]),
+            run_dir=sys.argv[1], resume=True, progress="none", pictures=False,
+            callbacks=[EarlyStopping(patience=999), GradientNormMonitor(),
                        ModelCheckpoint(every_minutes=1e-4)])
 np.savez(sys.argv[1] + "/end.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
 """
 
 
-def kill_and_resume(tmp_path, n_kills, seed):
+def kill_and_resume(tmp_path, n_kills, seed, epochs):
     """Run the script once undisturbed and once killed ``n_kills`` times; return both ends."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -306,7 +306,7 @@ def kill_and_resume(tmp_path, n_kills, seed):
     for name, kills in (("alone", 0), ("killed", n_kills)):
         folder = tmp_path / name
         while True:
-            process = subprocess.Popen([sys.executable, str(script), str(folder)])
+            process = subprocess.Popen([sys.executable, str(script), str(folder), str(epochs)])
             if killed < kills:
                 before = set(checkpoint.checkpoints(folder / "checkpoints"))
                 while process.poll() is None and not (
@@ -335,13 +335,13 @@ def assert_same_bits(ends):
 
 
 def test_three_kills(tmp_path):
-    ends, killed = kill_and_resume(tmp_path, 3, seed=1)
+    ends, killed = kill_and_resume(tmp_path, 3, seed=1, epochs=30)
     assert killed == 3
     assert_same_bits(ends)
 
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    ends, killed = kill_and_resume(tmp_path, 20, seed=2)
+    ends, killed = kill_and_resume(tmp_path, 20, seed=2, epochs=160)
     assert killed >= 10
     assert_same_bits(ends)

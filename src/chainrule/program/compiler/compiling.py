@@ -46,6 +46,8 @@ class Assembly:
         writes: Output → input whose memory it takes over when a step is done.
         loss: Output that must be finite before anything is overwritten.
         moving: Tensors of slots that advance with every step.
+        resident: Inputs that hold the same from step to step, or state; they may be laid out at
+            will.
     """
 
     block: Block
@@ -55,6 +57,7 @@ class Assembly:
     writes: dict[Tensor, Tensor] = field(default_factory=dict)
     loss: Tensor | None = None
     moving: list[Tensor] = field(default_factory=list)
+    resident: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -85,7 +88,9 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
     block = assembly.block
     module = Module(target)
     lowering = Lowering(module)
-    items = lowering.lower(block, set(assembly.given), assembly.writes, assembly.loss)
+    items = lowering.lower(
+        block, set(assembly.given), assembly.writes, assembly.loss, assembly.resident
+    )
     schedule = place_barriers(items, lowering.root)
     if assembly.moving:  # the next step reads what this one wrote
         schedule.append(Barrier())

@@ -88,6 +88,7 @@ def state_layouts(
     contractions: Iterable[Contraction],
     fusion: Fusion,
     in_place: Mapping[Tensor, Tensor],
+    resident: set[Tensor],
     target: Target,
 ) -> dict[Tensor, Layout]:
     """Panels for weights that products read across, and for what is updated beside them.
@@ -96,13 +97,13 @@ def state_layouts(
         contractions: The products of the block.
         fusion: Its groups.
         in_place: Result → state that it overwrites.
+        resident: Inputs that stay the same from step to step, or are overwritten in place.
         target: The processor.
     """
-    state = set(in_place.values())
     found: dict[Tensor, Layout] = {}
     for x in contractions:
         weight = x.b.tensor
-        if weight in found or weight not in state or len(weight.shape) != 2:
+        if weight in found or weight not in resident or len(weight.shape) != 2:
             continue
         axis = _column_axis(x)
         if axis is None or weight.size < LEAST_ELEMENTS or x.row.extent < 8:
@@ -111,8 +112,7 @@ def state_layouts(
         if x.column.extent >= 2 * panel:
             found[weight] = Panels(weight.shape, 0, axis, panel)
     for weight, layout in list(found.items()):
-        new = next(n for n, old in in_place.items() if old is weight)
-        group = fusion.group_of[new]
+        group = next((fusion.group_of[n] for n, old in in_place.items() if old is weight), None)
         for other, old in in_place.items():
             if fusion.group_of[other] is group and old.shape == weight.shape:
                 found.setdefault(old, layout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -85,6 +85,7 @@ class Lowering:
         given: set[Tensor],
         writes: Mapping[Tensor, Tensor] | None = None,
         loss: Tensor | None = None,
+        resident: Collection[Tensor] = (),
     ) -> list[Item]:
         """The schedule of a block.
 
@@ -93,6 +94,7 @@ class Lowering:
             given: Results whose memory is provided by the caller.
             writes: Result → input whose memory it takes over at the end of a step.
             loss: Result that must be finite before anything of ``writes`` is overwritten.
+            resident: Inputs that hold the same from step to step, and may be laid out at will.
         """
         forced = set(block.outputs)
         forced |= _operands_in_memory(block)
@@ -104,7 +106,7 @@ class Lowering:
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, writes or {}, loss)
         groups = ordered(fusion.groups)
-        self._lay_out(block, fusion, products, in_place, stored - given)
+        self._lay_out(block, fusion, products, in_place, stored - given, set(resident))
         items: list[Item] = []
         for group in groups:
             if group.kind == "single":
@@ -152,10 +154,12 @@ class Lowering:
         products: dict[Instruction, Contraction],
         in_place: Mapping[Tensor, Tensor],
         stored: set[Tensor],
+        resident: set[Tensor],
     ) -> None:
-        """Choose where elements lie: of state that stays, and of what products read."""
+        """Choose where elements lie: of inputs that stay, and of what products read."""
         before = dict(self.layouts)
-        self.layouts |= state_layouts(products.values(), fusion, in_place, self.module.target)
+        target = self.module.target
+        self.layouts |= state_layouts(products.values(), fusion, in_place, resident, target)
         for x in products.values():
             for tensor in (x.a.tensor, x.b.tensor):
                 own = tensor in stored and tensor.producer is not None

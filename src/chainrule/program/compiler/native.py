@@ -115,7 +115,7 @@ class NativeEpoch:
         machine = self.code.machine
         held: list[np.ndarray] = []
         for number, value in enumerate(values):
-            if number in self.state:
+            if number in self.state or number in machine.panels:
                 held.append(self._own(number, value))
                 continue
             if number in self.batch:
@@ -126,7 +126,7 @@ class NativeEpoch:
         return EpochRun(self, held, outputs, len(order))
 
     def _own(self, number: int, value: np.ndarray) -> np.ndarray:
-        """A copy of state for the code to work on, laid out as it wants it."""
+        """A copy of state, or of what stays, for the code to work on, laid out as it wants it."""
         shape, dtype = self.code.machine.inputs[number]
         record = self.code.machine.panels.get(number)
         if record is None:
@@ -241,6 +241,7 @@ def assemble_epoch(
     order = gather_batches(block, batch)
     block = own_outputs(run_passes(block))
     results, new = block.outputs[:n_results], block.outputs[n_results:]
+    changing = {order, *(block.inputs[n] for n in [*batch, *scalars])}
     return Assembly(
         block,
         results,
@@ -248,6 +249,7 @@ def assemble_epoch(
         writes={n: block.inputs[s] for n, s in zip(new, state, strict=True)},
         loss=results[0] if results else None,
         moving=[order, *(block.inputs[s] for s in scalars), *results],
+        resident=[x for x in block.inputs if x not in changing],
     )
 
 

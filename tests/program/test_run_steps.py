@@ -139,20 +139,21 @@ def test_an_interrupt_leaves_whole_steps(problem):
 
 def test_an_interrupt_between_native_stretches_leaves_whole_steps(problem, monkeypatch):
     pytest.importorskip("llvmlite")
+    from chainrule.program.compiler import native
     from chainrule.program.compiler.machine import MachineCode
 
     x, y, order = problem
-    order = np.tile(order, (60, 1))
     run, calls = MachineCode.run, []
 
     def interrupted_run(self, pointers, steps):
-        if len(calls) == 2:  # stretches grow from one step on
+        if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(steps)
         return run(self, pointers, steps)
 
     interrupted, reference = fresh_state(), fresh_state()
     with monkeypatch.context() as patch:
+        patch.setattr(native, "CHUNK_SECONDS", 0.0)
         patch.setattr(MachineCode, "run", interrupted_run)
         with pytest.raises(KeyboardInterrupt):
             run_steps(regression_step, [interrupted], [x, y], order)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainrule.program.compiler import debug, options
 from chainrule.program.compiler.driver import Driver
 from chainrule.program.compiler.instructions import Block, Tensor
 from chainrule.program.compiler.layouts import Panels
@@ -26,6 +27,7 @@ from chainrule.program.compiler.schedule import (
     allocate,
     kernels,
     lifetimes,
+    listing,
     place_barriers,
     touched,
 )
@@ -87,7 +89,7 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
     """
     block = assembly.block
     module = Module(target)
-    lowering = Lowering(module)
+    lowering = Lowering(module, checked=options.is_checked())
     items = lowering.lower(
         block, set(assembly.given), assembly.writes, assembly.loss, assembly.resident
     )
@@ -104,6 +106,7 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
     watched = list(kernels(schedule)) if profiled else []
     driver = Driver(module, slots, offsets, lowering.root, assembly.moving, watched)
     driver.write(schedule)
+    debug.tell(debug.SCHEDULES, lambda: listing(schedule))
     machine = Machine(
         inputs=[(x.shape, x.dtype) for x in block.inputs],
         outputs=[(x.shape, x.dtype) for x in assembly.given],
@@ -124,8 +127,13 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
 
 def compile_assembly(assembly: Assembly, target: Target, *, profiled: bool = False) -> MachineCode:
     """Machine code of a block."""
-    made = plan(assembly, target, profiled=profiled)
-    code = jit.emit_object(str(made.module), target)
+    with debug.timed("kernels and driver"):
+        made = plan(assembly, target, profiled=profiled)
+    text = str(made.module)
+    debug.tell(debug.CODE, lambda: text)
+    with debug.timed("machine code"):
+        code = jit.emit_object(text, target)
+    debug.tell(debug.CODE, lambda: jit.emit_assembly(text, target))
     return MachineCode(made.machine, code, made.constants, assembly.kept)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.errors import CompilerError
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler import debug
 from chainrule.program.compiler.batches import MANY
 from chainrule.program.compiler.contractions import (
     Contraction,
@@ -51,9 +52,11 @@ class Lowering:
 
     Args:
         module: Takes the kernels' functions.
+        checked: Check that every access lies inside its tensor's memory.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, *, checked: bool = False) -> None:
+        self.checked = checked
         self.module = module
         self.blamed: list[Instruction] = []
         self.owned: list[Tensor] = []
@@ -70,6 +73,12 @@ class Lowering:
         """Bytes of a tensor's memory."""
         layout = self.layouts.get(tensor)
         return tensor.bytes if layout is None else layout.size * tensor.dtype.itemsize
+
+    def _extent(self, tensor: Tensor) -> int | None:
+        """Elements of a tensor's memory; None of a data set, whose length the caller checks."""
+        if tensor.shape[:1] == (MANY,) or tensor.name == "order":
+            return None
+        return self.bytes_of(self.root(tensor)) // tensor.dtype.itemsize
 
     def root(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory a tensor lies in."""
@@ -209,6 +218,7 @@ class Lowering:
         self, group: Group, contraction: Contraction, stored: set[Tensor], fusion: Fusion
     ) -> list[Item]:
         kernel = KernelBuilder(group, stored, fusion.is_leaf).build("epilogue")
+        debug.tell(debug.NESTS, lambda: f"{contraction.instruction!r}, then {kernel}")
         product = contraction.product(self.offset)
         assert product is not None
         chosen = plan(product, self.module.target)
@@ -272,6 +282,7 @@ class Lowering:
     def _nest(self, group: Group, stored: set[Tensor], fusion: Fusion) -> KernelItem:
         name = f"kernel{len(self._texts)}"
         kernel = KernelBuilder(group, stored, fusion.is_leaf).build(name)
+        debug.tell(debug.NESTS, lambda: str(kernel))
         stored |= set(kernel.writes())
         choice = choose(kernel, self.module.target, self.offset)
         pointers = _pointers(kernel)
@@ -319,7 +330,8 @@ class Lowering:
                 blames.append(self._blame(instruction) + 1)
             return b.load("i64", b.offset(b.parameters[-3], numbers[instruction], "i64"))
 
-        memory = Memory(table.__getitem__, self.offset, blame, b.parameters[-4])
+        extent = self._extent if self.checked else None
+        memory = Memory(table.__getitem__, self.offset, blame, b.parameters[-4], extent)
         emit(b, memory, b.parameters[-2], b.parameters[-1])
         b.finish()
         text = self.module.function_text(name)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import IndexRangeError
+from chainrule.errors import CompilerError, IndexRangeError
 from chainrule.ops.dtypes import as_dtype
-from chainrule.program.compiler import cache
+from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.runtime import team
 from chainrule.program.compiler.runtime.arena import borrow
 from chainrule.program.compiler.runtime.choice import ThreadChoice
 from chainrule.program.compiler.runtime.counts import get_num_threads
-from chainrule.program.compiler.table import FIRST_SLOT
+from chainrule.program.compiler.table import FIRST_SLOT, OUT_OF_BOUNDS
 
 Spec = tuple[tuple[int, ...], "np.dtype[Any]"]
 
@@ -181,6 +181,12 @@ class MachineCode:
             used = team.run(self._address, address(table), threads)
             if self.threads is None:
                 self._choice.record(used, time.perf_counter() - started, steps)
+        if error[0] == OUT_OF_BOUNDS:
+            raise CompilerError(
+                "machine code accessed an element outside of a tensor's memory",
+                got=f"element {error[1]}",
+                fix="report it, with the program; engine='interpreter' runs it meanwhile",
+            )
         return error
 
     def raise_index_error(self, code: int, value: int) -> None:
@@ -222,7 +228,8 @@ class MachineCode:
 
 def cached(key: str | None, make: Callable[[], MachineCode]) -> MachineCode:
     """The machine code of a key: from the cache, or made and kept there."""
-    if key is None or not cache.is_enabled():
+    # who wants to see the compiler at work must not be served from the cache
+    if key is None or not cache.is_enabled() or debug.level() >= debug.SCHEDULES:
         return make()
     found = MachineCode.find(key)
     if found is None:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.graph import Graph
-from chainrule.program.compiler import cache
+from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.keys import UncacheableError, graph_key
 from chainrule.program.compiler.machine import MachineCode, address, cached
+from chainrule.program.compiler.options import is_checked
 from chainrule.program.compiler.panels import from_panels, panel_elements, to_panels
 from chainrule.program.compiler.runtime.arena import aligned_empty
 from chainrule.program.compiler.target import Target, host_target
 
 if TYPE_CHECKING:  # imported when something must be compiled: a warm start needs none of it
     from chainrule.program.compiler.compiling import Assembly
+    from chainrule.program.compiler.instructions import Block
 
 CHUNK_SECONDS = 0.1  # how long native code runs before Python may look for a Ctrl-C
 
@@ -204,9 +206,9 @@ def assemble_program(graph: Graph) -> Assembly:
     """A graph to be evaluated once; outputs that are inputs or constants are not computed."""
     from chainrule.program.compiler.compiling import Assembly
     from chainrule.program.compiler.instructions import Tensor
-    from chainrule.program.compiler.passes import import_graph, run_passes
+    from chainrule.program.compiler.passes import import_graph
 
-    block = run_passes(import_graph(graph))
+    block = _after_passes(import_graph(graph))
     results: list[tuple[str, int]] = []
     computed: list[Tensor] = []
     kept: list[np.ndarray] = []
@@ -235,11 +237,11 @@ def assemble_epoch(
     from chainrule.program.compiler.batches import gather_batches
     from chainrule.program.compiler.compiling import Assembly
     from chainrule.program.compiler.lower import own_outputs
-    from chainrule.program.compiler.passes import import_graph, run_passes
+    from chainrule.program.compiler.passes import import_graph
 
     block = import_graph(graph)
     order = gather_batches(block, batch)
-    block = own_outputs(run_passes(block))
+    block = own_outputs(_after_passes(block))
     results, new = block.outputs[:n_results], block.outputs[n_results:]
     changing = {order, *(block.inputs[n] for n in [*batch, *scalars])}
     return Assembly(
@@ -260,6 +262,18 @@ def _with_a_row_more(order: np.ndarray) -> np.ndarray:
     return rows
 
 
+def _after_passes(block: Block) -> Block:
+    """The block after all passes, told as it changes."""
+    from chainrule.program.compiler.passes import Pass, run_passes
+
+    def tell(each: Pass, changed: Block) -> None:
+        debug.tell(debug.NESTS, lambda: f"after {each.name}\n{changed}")
+
+    debug.tell(debug.NESTS, lambda: f"as traced\n{block}")
+    with debug.timed("passes"):
+        return run_passes(block, tell)
+
+
 def ready(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """The array as code reads it: of the type it was compiled for, and without gaps."""
     array = np.asarray(value)
@@ -273,6 +287,6 @@ def _key(graph: Graph, *options: Any) -> str | None:
     if not cache.is_enabled():
         return None
     try:
-        return cache.make_key("graph", graph_key(graph), *options)
+        return cache.make_key("graph", graph_key(graph), is_checked(), *options)
     except UncacheableError:
         return None

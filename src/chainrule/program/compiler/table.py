@@ -8,3 +8,4 @@ COUNTERS = 4  # address of a counter for every kernel, eight words apart, all ze
 FIRST_SLOT = 5  # addresses of inputs, outputs and constants follow
 
 NOT_FINITE = -1  # code of the error word for a loss that is not finite
+OUT_OF_BOUNDS = -2  # code for an access outside a tensor's memory, where accesses are checked

@@ -26,6 +26,7 @@ from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.llvm import arithmetic, philox
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
 from chainrule.program.compiler.lowering.elements import lookups
+from chainrule.program.compiler.table import OUT_OF_BOUNDS
 
 Offset = Callable[[Tensor, "tuple[Index, ...]"], Index]
 
@@ -38,6 +39,7 @@ class Memory:
         offset: Number of the element at given indices, counted from there.
         blame: Gives the number under which an instruction is reported for a bad index, above 0.
         error: Address of the error word.
+        extent: Elements of a tensor's memory, None if unknown; given, every access is checked.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Memory:
         offset: Offset,
         blame: Callable[[Instruction], Value],
         error: Value,
+        extent: Callable[[Tensor], int | None] | None = None,
     ) -> None:
+        self.extent = extent
         self.pointers = pointers
         self.offset = offset
         self.blame = blame
@@ -512,8 +516,20 @@ class Emitter:
     def _load_one(self, tensor: Tensor, element: str, place: Value, guard: Value | None) -> Value:
         if guard is not None:
             place = self.b.select(guard, place, self.b.i64(0))
+        self._check(tensor, place)
         pointer = self.b.offset(self.memory.pointers(tensor), place, element)
         return self.b.load(element, pointer)
+
+    def _check(self, tensor: Tensor, first: Value, reach: int = 0) -> None:
+        """Report an access to elements ``first`` to ``first + reach`` that is not all inside."""
+        extent = self.memory.extent(tensor) if self.memory.extent is not None else None
+        if extent is None:
+            return
+        b = self.b
+        last = b.add(first, b.i64(reach))
+        inside = [b.compare("ult", place, b.i64(extent)) for place in (first, last)]
+        code = b.select(b.binary("and", *inside), b.i64(0), b.i64(OUT_OF_BOUNDS))
+        b.call_own("report_index", self.memory.error, code, first)
 
     def _load_lanes(
         self, tensor: Tensor, element: str, offset: Index, guard: Value | None
@@ -521,6 +537,8 @@ class Emitter:
         stride = self.lane_stride(offset)
         guard = None if guard is None else self.spread(guard)
         if stride in (-1, 1, 2) or (stride == 0 and guard is None):
+            if guard is None:
+                self._check(tensor, self.index(offset), stride * (self.active - 1))
             return self._load_steps(tensor, element, self.index(offset), stride, guard)
         mask = self.mask()
         if guard is not None:
@@ -574,6 +592,7 @@ class Emitter:
         result = b.poison(vector(element, self.lanes))
         base = self.memory.pointers(tensor)
         for lane in range(self.lanes):
+            self._check(tensor, b.extract(places, lane))
             pointer = b.offset(base, b.extract(places, lane), element)
             result = b.insert(result, b.load(element, pointer), lane)
         return result
@@ -587,14 +606,17 @@ class Emitter:
         raw = arithmetic.to_memory(b, value, tensor.dtype)
         if self.vector_axis is None or not self._varies(offset):
             raw = b.extract(raw, 0)  # an axis of one element has one lane
+            self._check(tensor, self.index(offset))
             b.store(raw, b.offset(base, self.index(offset), element))
             return
         raw = self.spread(raw)
         if self.lane_stride(offset) == 1:
+            self._check(tensor, self.index(offset), self.active - 1)
             pointer = b.offset(base, self.index(offset), element)
             b.store_lanes(raw, pointer, [lane < self.active for lane in range(self.lanes)])
             return
         places = self.number(offset)
         for lane in range(self.active):
+            self._check(tensor, b.extract(places, lane))
             pointer = b.offset(base, b.extract(places, lane), element)
             b.store(b.extract(raw, lane), pointer)

@@ -463,6 +463,7 @@ class Lowering:
         block = Block([source], [instruction], [instruction.result])
         (item,) = self.lower(block, {instruction.result})
         assert isinstance(item, KernelItem)
+        item.title = "copy"
         self.aliases[instruction.result] = target
         return item
 

@@ -110,6 +110,34 @@ def kernels(items: Sequence[Item]) -> Iterator[KernelItem]:
             yield from kernels(item.on_false)
 
 
+def listing(items: Sequence[Item], indent: str = "  ") -> str:
+    """The schedule as text: a line an item, kernels with their work."""
+    lines = []
+    for item in items:
+        if isinstance(item, KernelItem):
+            work = f"{item.tasks} tasks, {item.flops / 1e6:.3f} MFLOP, {item.moved / 1e6:.3f} MB"
+            place = f", of {item.where}" if item.where else ""
+            lines.append(f"{indent}{item.name} {item.title.strip()}: {work}{place}")
+        elif isinstance(item, Barrier):
+            lines.append(f"{indent}barrier")
+        elif isinstance(item, CheckItem):
+            lines.append(f"{indent}leave unless {item.loss!r} is finite")
+        elif isinstance(item, LoopItem):
+            if item.length is None:
+                lines += [
+                    f"{indent}while",
+                    listing(item.test_items, indent + "    "),
+                    f"{indent}do",
+                ]
+            else:
+                lines.append(f"{indent}for {item.length} turns")
+            lines.append(listing(item.body, indent + "  "))
+        else:
+            lines += [f"{indent}if {item.chosen!r}", listing(item.on_true, indent + "  ")]
+            lines += [f"{indent}else", listing(item.on_false, indent + "  ")]
+    return "\n".join(lines)
+
+
 def touched(items: Sequence[Item]) -> Iterator[Tensor]:
     """Every tensor whose memory a schedule needs."""
     for item in items:

@@ -1,7 +1,8 @@
 """Floor 2: Programs, traced graphs with state, and the engines that run them."""
 
 from chainrule.program.compilation import ENGINES, CompiledFunction, compile
+from chainrule.program.profiling import profile_steps
 from chainrule.program.program import Program
 from chainrule.program.steps import run_steps
 
-__all__ = ["ENGINES", "CompiledFunction", "Program", "compile", "run_steps"]
+__all__ = ["ENGINES", "CompiledFunction", "Program", "compile", "profile_steps", "run_steps"]

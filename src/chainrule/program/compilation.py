@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
 from chainrule.scope import is_outermost
 from chainrule.tree import children, is_container
+
+if TYPE_CHECKING:
+    from chainrule.program.compiler.profile import Memory, Profile
 
 HAS_COMPILER = importlib.util.find_spec("llvmlite") is not None
 ENGINES = ("compiler", "interpreter") if HAS_COMPILER else ("interpreter",)
@@ -69,10 +72,41 @@ class CompiledFunction:
         program = self.programs.get(call.signature)
         if program is None:
             program = trace_program(self._with_random_state, everything, call, self.engine)
+            program.name = self.__name__
             self.programs[call.signature] = program
+            program.number = len(self.programs)
             if len(self.programs) == MANY_SIGNATURES + 1:
                 self._warn_many(call)
         return call, program
+
+    def profile(self, *arguments: Any, seconds: float = 0.2) -> Profile:
+        """Run on these arguments again and again, and say where the time goes.
+
+        Nothing is written: state stays as it is. Training steps are better looked at as they run in
+        training, by ``profile_steps``.
+
+        Args:
+            arguments: As for a call.
+            seconds: How long to measure.
+
+        Returns:
+            A table of kernels to print; ``.rows`` as data, ``.memory`` for what they need.
+
+        Raises:
+            ArgumentError: The engine is the interpreter.
+        """
+        call, program = self.prepare(arguments)
+        values = call.values()
+        apply_step_scalars(arguments, call, values)
+        return program.profile(values, seconds)
+
+    def memory(self, *arguments: Any) -> Memory:
+        """What a call with these arguments would need, known without running it.
+
+        Raises:
+            ArgumentError: The engine is the interpreter.
+        """
+        return self.prepare(arguments)[1].memory()
 
     def _with_random_state(self, *arguments: Any) -> Any:
         *own, state = arguments

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.array import Array, leaf
+from chainrule.errors import ArgumentError
 from chainrule.graph import Graph
+from chainrule.ops.origin import here
 from chainrule.program.interpreter import Plan
 from chainrule.program.signature import Call, Slot
 from chainrule.tree import Structure, unflatten
 
 if TYPE_CHECKING:
+    from chainrule.program.compiler.machine import MachineCode
     from chainrule.program.compiler.native import NativeEpoch, NativeProgram
+    from chainrule.program.compiler.profile import Memory, Profile
 
 
 class Write(NamedTuple):
@@ -41,6 +47,7 @@ class Program:
         n_outputs: How many outputs are results.
         writes: What the remaining outputs are written to, in order.
         engine: What runs it: ``compiler`` or ``interpreter``.
+        number: How many signatures of the function were recorded up to this one.
 
     Printing a Program shows its nodes.
     """
@@ -55,6 +62,7 @@ class Program:
         n_outputs: int,
         writes: Sequence[Write],
         engine: str = "interpreter",
+        number: int = 1,
     ) -> None:
         self.name = name
         self.graph = graph
@@ -63,6 +71,7 @@ class Program:
         self.n_outputs = n_outputs
         self.writes = list(writes)
         self.engine = engine
+        self.number = number
         self._epochs: dict[tuple[tuple[int, ...], tuple[int, ...]], NativeEpoch] = {}
 
     @cached_property
@@ -75,7 +84,10 @@ class Program:
         """The machine code of one run; compiled when it is first asked for."""
         from chainrule.program.compiler.native import NativeProgram
 
-        return NativeProgram(self.graph)
+        with self._told() as told:
+            made = NativeProgram(self.graph)
+            told.append(made.code)
+        return made
 
     def epoch(self, batch: Sequence[int], scalars: Sequence[int]) -> NativeEpoch:
         """The machine code of many runs on mini-batches; compiled when it is first asked for.
@@ -89,8 +101,81 @@ class Program:
         key = tuple(batch), tuple(scalars)
         if key not in self._epochs:
             state = [write.slot for write in self.writes]
-            self._epochs[key] = NativeEpoch(self.graph, self.n_outputs, *key, state)
+            with self._told(" of many steps") as told:
+                made = NativeEpoch(self.graph, self.n_outputs, *key, state)
+                told.append(made.code)
+            self._epochs[key] = made
         return self._epochs[key]
+
+    @contextlib.contextmanager
+    def _told(self, form: str = "") -> Iterator[list[MachineCode]]:
+        """Log what is compiled inside, if ``CHAINRULE_DEBUG`` asks for it."""
+        from chainrule.program.compiler import debug
+
+        found: list[MachineCode] = []
+        started = time.perf_counter()
+        yield found
+        seconds = time.perf_counter() - started
+        written = {write.slot for write in self.writes}
+        inputs = [
+            f"{slot.path} {slot.dtype}{list(slot.shape)}"
+            for number, slot in enumerate(self.slots)
+            if number not in written and not slot.weak
+        ]
+        for code in found:
+            debug.tell(
+                debug.COMPILATIONS,
+                lambda code=code: debug.compilation(  # type: ignore[misc]
+                    self.name + form,
+                    self.number,
+                    inputs,
+                    len(code.machine.kernels),
+                    seconds,
+                    code.from_cache,
+                ),
+            )
+
+    def profile(self, values: Sequence[np.ndarray], seconds: float = 0.2) -> Profile:
+        """Run it again and again, and say where the time goes; nothing is written.
+
+        Args:
+            values: One array a slot.
+            seconds: How long to measure.
+
+        Raises:
+            ArgumentError: The Program runs on the interpreter, which has no kernels.
+        """
+        self._check_compiled("profile")
+        from chainrule.program.compiler.native import NativeProgram
+        from chainrule.program.compiler.profile import profile_code
+
+        native = NativeProgram(self.graph, profiled=True)
+
+        def run() -> int:
+            native.run(values)
+            return 1
+
+        return profile_code(self.name, native.code, self.memory(), run, seconds)
+
+    def memory(self) -> Memory:
+        """What one run needs, known without running: inputs, results, the arena and its contents.
+
+        Raises:
+            ArgumentError: The Program runs on the interpreter, which has no arena.
+        """
+        self._check_compiled("memory")
+        from chainrule.program.compiler.profile import memory_of
+
+        return memory_of(self.name, self.native.code.machine, [w.slot for w in self.writes])
+
+    def _check_compiled(self, what: str) -> None:
+        if self.engine != "compiler":
+            raise ArgumentError(
+                f"{what} shows machine code, and {self.name} runs on the {self.engine}",
+                expected="engine='compiler'",
+                got=f"engine={self.engine!r}",
+                where=str(here()),
+            )
 
     @property
     def n_nodes(self) -> int:

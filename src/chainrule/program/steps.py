@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,39 @@ def run_steps(
         >>> run_steps(step, [state], [np.arange(4.0, dtype="f")], [[0, 1], [2, 3]])
         array([1., 6.], dtype=float32)
     """
+    steps = prepare_steps(step, state, data, order, scalars, engine)
+    return (_run_native if steps.program.engine == "compiler" else _loop)(*steps)
+
+
+class Steps(NamedTuple):
+    """Steps that are ready to run.
+
+    Args:
+        program: One of them.
+        call: The arguments of the first, taken apart.
+        arrays: The data, samples in front.
+        rows: Sample numbers, (n_steps, batch_size), checked.
+        batch_slots: Slots that are gathered from ``arrays``.
+        vectors: Slot → its value at every step.
+    """
+
+    program: Program
+    call: Call
+    arrays: list[np.ndarray]
+    rows: np.ndarray
+    batch_slots: list[int]
+    vectors: dict[int, np.ndarray]
+
+
+def prepare_steps(
+    step: Callable[..., Any],
+    state: Sequence[Any],
+    data: Sequence[Any],
+    order: Any,
+    scalars: Mapping[int, Any] | None = None,
+    engine: str | None = None,
+) -> Steps:
+    """Check the arguments of ``run_steps`` and find, or trace, the Program."""
     rows = _check_order(order)
     arrays = [leaf_data(x) for x in data]
     _check_data(arrays, rows)
@@ -73,8 +106,7 @@ def run_steps(
     for position, vector in (scalars or {}).items():
         vectors[_slot_of_argument(call, position)] = np.asarray(vector, dtype=np.float64)
     batch_slots = [_slot_of_argument(call, len(state) + i) for i in range(len(arrays))]
-    run = _run_native if program.engine == "compiler" else _loop
-    return run(program, call, arrays, rows, batch_slots, vectors)
+    return Steps(program, call, arrays, rows, batch_slots, vectors)
 
 
 def _loop(

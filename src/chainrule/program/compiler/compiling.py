@@ -13,7 +13,7 @@ from chainrule.program.compiler.instructions import Block, Tensor
 from chainrule.program.compiler.layouts import Panels
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.lower import Lowering, origins
+from chainrule.program.compiler.lower import Lowering, origins, titles
 from chainrule.program.compiler.machine import (
     KernelRecord,
     Machine,
@@ -139,7 +139,7 @@ def compile_assembly(assembly: Assembly, target: Target, *, profiled: bool = Fal
 
 def _place(x: Tensor, offset: int, size: int) -> PlaceRecord:
     producer = x.producer
-    title = f"{producer.op.name if producer else x.name or 'value'} {x.dtype}{list(x.shape)}"
+    title = f"{titles([producer]) if producer else x.name or 'value'} {x.dtype}{list(x.shape)}"
     return PlaceRecord(title, origins([producer] if producer else []), offset, size)
 
 

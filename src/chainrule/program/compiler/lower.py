@@ -260,9 +260,8 @@ class Lowering:
         product = emitter.plan.product
         flops = float(product.flops * x.batch.extent) if last else 0.0
         moved = traffic(pointers)
-        title = f"{stage.name} {product.rows}x{product.depth}x{product.columns} " + " ".join(
-            dict.fromkeys(m.op.name for m in kernel.group.members[1:])
-        )
+        title = f"{stage.name} {product.rows}x{product.depth}x{product.columns}"
+        title = f"{title} {titles(kernel.group.members[1:])}".strip()
         if not last:
             reads, writes = operands, {scratch} if scratch is not None else set()
         return KernelItem(
@@ -302,7 +301,7 @@ class Lowering:
             blames,
             flops,
             moved,
-            title=" ".join(dict.fromkeys(m.op.name for m in group.members)),
+            title=titles(group.members),
             where=origins(group.members),
         )
 
@@ -463,7 +462,6 @@ class Lowering:
         block = Block([source], [instruction], [instruction.result])
         (item,) = self.lower(block, {instruction.result})
         assert isinstance(item, KernelItem)
-        item.title = "copy"
         self.aliases[instruction.result] = target
         return item
 
@@ -483,6 +481,11 @@ def own_outputs(block: Block) -> Block:
         outputs.append(output)
     block.outputs = outputs
     return block
+
+
+def titles(members: Iterable[Instruction]) -> str:
+    """The ops of some instructions, each once; a value that is only put into memory is a copy."""
+    return " ".join(dict.fromkeys(m.op.name for m in members)).replace("barrier", "copy")
 
 
 def origins(members: Iterable[Instruction]) -> str:

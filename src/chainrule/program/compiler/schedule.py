@@ -117,7 +117,7 @@ def listing(items: Sequence[Item], indent: str = "  ") -> str:
         if isinstance(item, KernelItem):
             work = f"{item.tasks} tasks, {item.flops / 1e6:.3f} MFLOP, {item.moved / 1e6:.3f} MB"
             place = f", of {item.where}" if item.where else ""
-            lines.append(f"{indent}{item.name} {item.title.strip()}: {work}{place}")
+            lines.append(f"{indent}{item.name} {item.title}: {work}{place}")
         elif isinstance(item, Barrier):
             lines.append(f"{indent}barrier")
         elif isinstance(item, CheckItem):

@@ -11,6 +11,8 @@ from chainrule.ops import dtypes
 from chainrule.ops.hooks import Subgraph, Value, hooks
 from chainrule.ops.record import Op, Spec, bind
 
+MOST_BODIES = 256  # kept of one Composite, for as many shapes; the oldest makes room
+
 
 class CompositeRegistry:
     """All Composites by name, in the order of their definition."""
@@ -79,6 +81,8 @@ class Composite:
         body = self._bodies.get(key)
         if body is None:
             body = hooks.trace(lambda *arrays: self.function(*arrays, **attributes), inputs)
+            if len(self._bodies) >= MOST_BODIES:
+                self._bodies.pop(next(iter(self._bodies)), None)
             self._bodies[key] = body
         return bind(self.op, *inputs, body=body, attributes=key[1])
 

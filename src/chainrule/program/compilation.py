@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HAS_COMPILER = importlib.util.find_spec("llvmlite") is not None
 ENGINES = ("compiler", "interpreter") if HAS_COMPILER else ("interpreter",)
 MANY_SIGNATURES = 8
+MOST_PROGRAMS = 64  # kept for one function; the least recently used one makes room
 
 
 class CompiledFunction:
@@ -40,13 +41,14 @@ class CompiledFunction:
         self.function = function
         self.engine = engine
         self.programs: dict[Hashable, Program] = {}
+        self._n_compilations = 0
         self.__name__ = "function"
         functools.update_wrapper(self, function)
 
     @property
     def n_compilations(self) -> int:
         """How many signatures were traced so far."""
-        return len(self.programs)
+        return self._n_compilations
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the Program of these arguments' signature; inside a trace, the function itself."""
@@ -69,14 +71,17 @@ class CompiledFunction:
                 argument.__prepare__(arguments)
         everything = [*arguments, random.ambient()]
         call = take_apart(everything)
-        program = self.programs.get(call.signature)
+        program = self.programs.pop(call.signature, None)
         if program is None:
             program = trace_program(self._with_random_state, everything, call, self.engine)
             program.name = self.__name__
-            self.programs[call.signature] = program
-            program.number = len(self.programs)
-            if len(self.programs) == MANY_SIGNATURES + 1:
+            self._n_compilations += 1
+            program.number = self._n_compilations
+            if self._n_compilations == MANY_SIGNATURES + 1:
                 self._warn_many(call)
+            while len(self.programs) >= MOST_PROGRAMS:
+                self.programs.pop(next(iter(self.programs)), None)
+        self.programs[call.signature] = program  # the last one is the one used last
         return call, program
 
     def profile(self, *arguments: Any, seconds: float = 0.2) -> Profile:
@@ -118,7 +123,7 @@ class CompiledFunction:
     def _warn_many(self, call: Call) -> None:
         warnings.warn(
             TeachingWarning(
-                f"{self.__name__} was compiled for {len(self.programs)} signatures; each new shape "
+                f"{self.__name__} was compiled for {self._n_compilations} signatures; each new shape "
                 f"or setting compiles again. The last: {describe(call)}. Pad batches to a few "
                 f"sizes, or pass changing numbers as floats or Arrays (at {here()})"
             ),

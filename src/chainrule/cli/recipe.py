@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ OPTIMIZERS: dict[str, tuple[Any, float]] = {
     "rmsprop": (optim.RMSProp, 1e-3),
     "rprop": (optim.Rprop, 1e-2),
 }
+
+
+def usual_dropout(hidden: Sequence[int]) -> float:
+    """Dropout where none is asked for.
+
+    A small network, such as the lecture's 784-10-10, has no units to spare.
+    """
+    return 0.0 if max(hidden, default=0) < 64 else Recipe.dropout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import typer
 
 from chainrule import random
 from chainrule.cli.console import existing_run, one_of, output, sizes
-from chainrule.cli.recipe import OPTIMIZERS, Recipe
+from chainrule.cli.recipe import OPTIMIZERS, Recipe, usual_dropout
 from chainrule.errors import ArgumentError
 from chainrule.training import new_run_folder
 
@@ -45,7 +45,7 @@ def train(
     ] = _DEFAULT.validation,
     limit: Annotated[int, typer.Option(help="Use only so many training samples; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same bits.")] = _DEFAULT.seed,
-    engine: Annotated[str | None, typer.Option(help="interpreter")] = None,
+    engine: Annotated[str | None, typer.Option(help="compiler or interpreter.")] = None,
     out: Annotated[
         Path, typer.Option(help="Where run folders are made.", show_default=True)
     ] = Path("runs"),
@@ -66,14 +66,12 @@ def train(
     widths = tuple(sizes(hidden, "--hidden"))
     if learning_rate is None and optimizer in OPTIMIZERS:
         learning_rate = OPTIMIZERS[optimizer][1]
-    # a small network, such as the lecture's 784-10-10, has no units to spare for dropout
-    small = max(widths, default=0) < 64
     recipe = Recipe(
         dataset=what,
         model=model,
         hidden=widths,
         activation=activation,
-        dropout=(0.0 if small else _DEFAULT.dropout) if dropout is None else dropout,
+        dropout=usual_dropout(widths) if dropout is None else dropout,
         optimizer=optimizer,
         learning_rate=_DEFAULT.learning_rate if learning_rate is None else learning_rate,
         schedule=schedule,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from chainrule.training import doors
 from chainrule.training.callbacks import Callback
 from chainrule.training.doors import check_batch_size
 from chainrule.training.history import History
+from chainrule.training.measuring import profile_training
 from chainrule.training.probe import mode, try_out
 from chainrule.training.session import add_report, run_fit
 from chainrule.training.steps import (
@@ -29,6 +30,9 @@ from chainrule.training.steps import (
     reduction_of,
     training_step,
 )
+
+if TYPE_CHECKING:
+    from chainrule.program.compiler.profile import Profile
 
 BatchSize = int | Literal["all"]
 #: samples at a time where no gradients are taken, unless training uses more
@@ -198,6 +202,25 @@ class Trainer:
         )
 
     # --- measuring and asking ---------------------------------------------------------------
+
+    def profile(
+        self, data: Any, *, batch_size: BatchSize | None = None, seconds: float = 0.5
+    ) -> Profile:
+        """Run training steps for a while and say where the time goes; nothing is learned.
+
+        Args:
+            data: Training data, as for ``fit``.
+            batch_size: Samples a step; None: the Trainer's.
+            seconds: How long to measure.
+
+        Returns:
+            A table of the step's kernels to print; ``.rows`` as data, ``.memory`` for what they
+            need.
+
+        Raises:
+            ArgumentError: The engine is the interpreter.
+        """
+        return profile_training(self, data, batch_size, seconds)
 
     def evaluate(
         self, data: Any, *, metrics: Sequence[Any] | None = None, batch_size: int | None = None

@@ -1,0 +1,31 @@
+"""``Trainer.profile``: where the time of training steps goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.data import epoch_order
+from chainrule.program import profile_steps
+from chainrule.training.probe import mode
+from chainrule.training.session import rows_a_step
+from chainrule.training.steps import epoch_chunks
+
+if TYPE_CHECKING:
+    from chainrule.program.compiler.profile import Profile
+
+MOST_STEPS = 200  # of a window: enough for steady figures
+
+
+def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -> Profile:
+    """Do what ``Trainer.profile`` describes; arguments as there."""
+    train = trainer.prepare_training(data)
+    rows = rows_a_step(trainer, batch_size, len(train))
+    trainer.optimizer.initialise(trainer.model)
+    order = epoch_chunks(len(train), rows, epoch_order(len(train), trainer.seed, 0))[0]
+    if hasattr(trainer.optimizer, "bind"):
+        trainer.optimizer.bind(-(-len(train) // rows))
+    micro = -(-rows // trainer.gradient_accumulation)
+    program = trainer.training_program((), micro, len(train.inputs))
+    state = [trainer.model, trainer.loss, trainer.optimizer]
+    with mode(trainer.model, True), trainer.drawing():
+        return profile_steps(program, state, train.arrays, order[:MOST_STEPS], seconds=seconds)

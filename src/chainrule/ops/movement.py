@@ -196,7 +196,7 @@ def _pad_infer(x: Value, *, low: Shape, high: Shape, interior: Shape) -> Spec:
 
 
 def _pad_evaluate(x: np.ndarray, *, low: Shape, high: Shape, interior: Shape) -> np.ndarray:
-    if not any(interior):
+    if x.ndim and not any(interior):  # NumPy pads no scalars
         return np.pad(x, tuple(zip(low, high, strict=True)))
     spread = [n + between * max(n - 1, 0) for n, between in zip(x.shape, interior, strict=True)]
     shape = [a + n + b for a, n, b in zip(low, spread, high, strict=True)]

@@ -302,7 +302,10 @@ class Fusion:
                 if place is None:
                     continue
                 axis = index.as_axis()
-                if axis is None or matched.setdefault(axis, place) != place:
+                # a part that begins at 0 is read at the loops' counters too, but not at all of them
+                if axis is None or axis.extent != group.outer[place]:
+                    return None
+                if matched.setdefault(axis, place) != place:
                     return None
         return matched if len(set(matched.values())) == len(matched) else None
 

@@ -1,0 +1,119 @@
+"""Random graphs: compiled equals interpreted, forward and gradient, whatever target and threads."""
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from chainrule import ops
+from chainrule.array import asarray, trace
+from chainrule.graph import Graph
+from chainrule.ops import dtypes
+from chainrule.program.compiler.compiling import plan
+from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.native import NativeProgram, assemble_program
+from chainrule.program.compiler.target import TARGETS, host_target
+from chainrule.program.interpreter import Plan
+
+sys.path.insert(0, str(Path(__file__).parent))
+from random_graphs import Writer, check, compare, graph_of
+
+TOGETHER = 8  # graphs to a module: compiling costs less, and kernels of several graphs may meet
+RECIPES = st.lists(
+    st.builds(
+        lambda source, wide: Writer(source, dtypes.float64 if wide else dtypes.float32).recipe,
+        st.randoms(use_true_random=False),
+        st.booleans(),
+    ),
+    min_size=TOGETHER,
+    max_size=TOGETHER,
+)
+COMMON = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+
+
+def runnable(name):
+    """A target for this process; skips where the processor has no such instructions."""
+    if name in ("avx2", "avx512") and host_target().name not in ("avx512", name):
+        pytest.skip(f"no {name} here")
+    if host_target().name == "neon":
+        pytest.skip("targets of another architecture")
+    return dataclasses.replace(TARGETS[name], triple="")
+
+
+def some(seed, count=TOGETHER, floating=dtypes.float32):
+    return [Writer(random.Random(1000 * seed + i), floating).recipe for i in range(count)]
+
+
+@given(RECIPES)
+@settings(COMMON, max_examples=6)
+def test_compiled_equals_interpreted(recipes):
+    check(recipes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_ten_thousand_graphs(part):
+    for number in range(1000 // TOGETHER):
+        check(some(1000 + part * 1000 + number))
+
+
+@pytest.mark.slow
+@given(RECIPES)
+@settings(COMMON, max_examples=100)
+def test_many_drawn_graphs(recipes):
+    check(recipes)
+
+
+@pytest.mark.parametrize("name", ["scalar", "sse2", "avx2", "avx512"])
+def test_every_vector_width(name):
+    for seed in (1, 2):
+        check(some(seed), runnable(name), threads=(2,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["scalar", "sse2", "avx2", "avx512"])
+def test_every_vector_width_often(name):
+    for seed in range(100, 160):
+        check(some(seed), runnable(name))
+
+
+@pytest.mark.parametrize("name", ["avx512", "neon"])
+def test_wide_and_foreign_code_is_emitted(name):
+    """Code generation takes what is written for processors that are not at hand."""
+    graph, _, _ = graph_of(some(3, 4), True)
+    made = plan(assemble_program(graph), TARGETS[name])
+    assert "program" in jit.emit_assembly(str(made.module), TARGETS[name])
+
+
+# --- what the random graphs found -----------------------------------------------------------------
+
+
+def both_engines(function, *arrays):
+    graph = trace(function, [asarray(x) for x in arrays])
+    values = [*arrays, *(x.data for x in graph.captured)]
+    graph = Graph(graph.inputs, graph.outputs)
+    found = NativeProgram(graph).run(values)
+    for a, b in zip(found, Plan(graph).run(values), strict=True):
+        compare(a, b, "")
+
+
+def test_a_front_part_is_not_fused_into_loops_over_the_whole():
+    x = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+
+    def parts(v):
+        whole = ops.tanh(v) * 2.0
+        front = whole[:2] * 3.0 + 1.0
+        return [whole, front, ops.sum(whole[:, :4] + 1.0, axis=1)]
+
+    both_engines(parts, x)

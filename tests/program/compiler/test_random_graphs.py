@@ -117,3 +117,20 @@ def test_a_front_part_is_not_fused_into_loops_over_the_whole():
         return [whole, front, ops.sum(whole[:, :4] + 1.0, axis=1)]
 
     both_engines(parts, x)
+
+
+def test_what_spreads_a_product_is_no_epilogue():
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=shape).astype(np.float32) for shape in [(5, 7), (7, 5)])
+    c = rng.normal(size=(3, 1, 1)).astype(np.float32)
+
+    def spread(a, b, c):
+        product = (a @ b) * 0.5
+        row = ops.tanh(c[:, 0, 0])
+        return [product + c, ops.sum(product, axis=0), row]
+
+    both_engines(spread, a, b, c)
+
+
+def test_a_padded_scalar():
+    both_engines(lambda v: [ops.pad(v * 2.0, ())], np.float32(3.0).reshape(()))

@@ -53,6 +53,11 @@ class Group:
     def __repr__(self) -> str:
         return f"{self.kind}{list(self.outer)}: {', '.join(m.op.name for m in self.members)}"
 
+    def has_inner_axes(self, tensor: Tensor) -> bool:
+        """True if there are several elements of a member's at one turn of the common loops."""
+        places = self.places[tensor]
+        return any(p is None and n != 1 for p, n in zip(places, tensor.shape, strict=True))
+
 
 def is_virtual(instruction: Instruction) -> bool:
     """True if readers compute its elements themselves: it has no kernel and no memory."""
@@ -103,6 +108,8 @@ class Fusion:
             return
         (home,) = homes
         if home.kind == "single" or home.outer != group.outer:
+            return
+        if home.kind == "product" and any(map(group.has_inner_axes, own)):
             return
         if len(home.members) + len(group.members) > 200:
             return
@@ -245,9 +252,9 @@ class Fusion:
 
     def reads_in_place(self, group: Group, old: Tensor, new: Tensor) -> bool:
         """True if the group reads ``old`` only where it writes ``new``: it may overwrite it."""
-        places = group.places[new]
-        if any(p is None and n != 1 for p, n in zip(places, new.shape, strict=True)):
+        if group.has_inner_axes(new):
             return False
+        places = group.places[new]
         for member in group.members:
             if not any(old in self.sources(x) for x in member.operands):
                 continue
@@ -278,10 +285,10 @@ class Fusion:
         matched = self._match(group, reads, own)
         if matched is None:
             return False
-        if instruction.op.name in FOLDS and (
-            group.kind == "product"
-            or any(a not in matched for a in reads.axes if a.extent != 1 and a is not reads.running)
-        ):
+        inner = [a for a in reads.axes if a.extent != 1 and a not in matched]
+        if group.kind == "product" and (inner or instruction.op.name in FOLDS):
+            return False  # there is one sum at a time, and no loop around what is made of it
+        if instruction.op.name in FOLDS and any(a is not reads.running for a in inner):
             return False  # a fold whose result is an array inside the loops
         dropped = [j for a, j in matched.items() if a in reads.over]
         missing = set(range(len(group.outer))) - set(matched.values())

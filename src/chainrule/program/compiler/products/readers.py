@@ -28,6 +28,7 @@ def depth_place(
     turned = builder.mul(quotient(builder, k, panel), builder.i64(panel_stride))
     return builder.add(turned, remainder(builder, k, panel))
 
+
 CACHE_LINE = 64
 
 

@@ -58,7 +58,9 @@ def _machine(target: Target, level: int = 3) -> Any:
 
 @functools.cache
 def _session() -> Any:
-    return _bindings().create_lljit_compiler()
+    # JITLink lays the sections of an object side by side. The older linker maps each where there is
+    # room, and in a large process aborts when code and its constants lie over 2 GB apart.
+    return _bindings().create_lljit_compiler(use_jit_link=True)
 
 
 def _parse(text: str, target: Target) -> Any:

@@ -79,6 +79,10 @@ def padded(tensor: Tensor) -> Layout | None:
     if len(tensor.shape) < 2 or tensor.shape[-2] < 8:
         return None
     row = tensor.shape[-1] * tensor.dtype.itemsize
+    if row and row % 64 and tensor.shape[-1] >= 24:
+        rounded = -(-row // 64) * 64
+        rounded += 0 if rounded % COLLISION else 64
+        return Layout(tensor.shape, (rounded - row) // tensor.dtype.itemsize)
     if row == 0 or row % COLLISION:
         return None
     return Layout(tensor.shape, PADDING // tensor.dtype.itemsize)

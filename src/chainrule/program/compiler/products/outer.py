@@ -32,6 +32,8 @@ from chainrule.program.compiler.products.tiling import (
     vectors_of,
 )
 
+COLUMN_PARTS = 3  # tasks of a column of tiles, where columns alone are few to share
+
 
 @dataclass(frozen=True)
 class OuterForm:
@@ -140,10 +142,10 @@ class _Writer:
     def tasks(self, begin: Value, end: Value) -> None:
         form, builder = self.form, self.builder
         with counting(builder, begin, end) as task:
-            if form.row_blocks == 2:
-                # the halves of a column follow each other, so threads meet inside one at most
-                row_block = remainder(builder, task.index, 2)
-                column_block = quotient(builder, task.index, 2)
+            if form.row_blocks <= COLUMN_PARTS:
+                # the parts of a column follow each other, so threads meet inside one at most
+                row_block = remainder(builder, task.index, form.row_blocks)
+                column_block = quotient(builder, task.index, form.row_blocks)
             else:
                 row_block, column_block = split_task(
                     builder, task.index, form.row_blocks, form.column_blocks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chainrule.program.compiler.llvm.builder import Builder, Value, size_of
 from chainrule.program.compiler.products.dot import DotForm, emit_dot
-from chainrule.program.compiler.products.outer import OuterForm, emit_outer
+from chainrule.program.compiler.products.outer import COLUMN_PARTS, OuterForm, emit_outer
 from chainrule.program.compiler.products.packing import PackColumns, PackRows
 from chainrule.program.compiler.products.product import (
     Access,
@@ -305,8 +305,8 @@ def _task_size(product: Product, row_tiles: int, column_tiles: int) -> tuple[int
     wanted = max(1, min(MOST_TASKS, product.flops // TASK_FLOPS))
     if column_tiles >= min(wanted, 16):
         if column_tiles < MOST_TASKS and row_tiles > 3:
-            # Halves of a column, one after the other: an odd number of columns can be shared.
-            return -(-row_tiles // 2), 1
+            # Parts of a column, one after the other: the threads are done at nearly the same time.
+            return -(-row_tiles // COLUMN_PARTS), 1
         return max(1, row_tiles), _even(column_tiles, column_tiles // wanted)
     # Few columns: rows divide the work more evenly.
     if row_tiles < wanted:

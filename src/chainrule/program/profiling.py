@@ -50,7 +50,7 @@ def profile_steps(
         >>> x = np.arange(4.0, dtype="f")
         >>> profile = profile_steps(step, [{"w": asarray(0.0)}], [x], [[0, 1]], seconds=0.01)
         >>> profile.rows[0].title
-        'gather sum add'
+        'sum add copy'
     """
     steps = prepare_steps(step, state, data, order, scalars)
     program = steps.program

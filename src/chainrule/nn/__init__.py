@@ -31,6 +31,14 @@ from chainrule.nn.activations import (
 )
 from chainrule.nn.calls import observe_calls
 from chainrule.nn.container import Sequential
+from chainrule.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.functional import (
@@ -118,6 +126,12 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BinaryStep",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.array import Array
-from chainrule.errors import ArgumentError, DtypeError
+from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 
@@ -76,3 +76,87 @@ def in_range(value: Any, low: float, high: float, what: str, *, open_high: bool 
             where=str(here()),
         )
     return float(value)
+
+
+AXES = {1: "length", 2: "height, width", 3: "depth, height, width"}
+
+
+def spatial_input(x: Array, n_axes: int, channels: int | None, what: str) -> Array:
+    """``x``, or ShapeError if it is not (batch, channels, *spatial).
+
+    Args:
+        x: The input of a layer or function.
+        n_axes: Spatial axes, 1 to 3.
+        channels: How many there must be; None: any number.
+        what: Layer or function, as the message names it.
+    """
+    fits = x.ndim == n_axes + 2
+    if fits and channels in (None, x.shape[1]):
+        return x
+    raise ShapeError(
+        f"{what} does not fit an input of shape {x.shape}",
+        expected=f"(batch, {'channels' if channels is None else channels}, {AXES[n_axes]})",
+        got=str(x.shape),
+        fix=_cure(x.shape, n_axes, channels),
+        where=str(here()),
+    )
+
+
+def _cure(shape: tuple[int, ...], n_axes: int, channels: int | None) -> str:
+    if len(shape) == n_axes + 2:
+        if shape[-1] == channels:
+            order = (0, n_axes + 1, *range(1, n_axes + 1))
+            return f"channels stand behind the batch: cr.permute_dims(x, {order})"
+        return f"{shape[1]} input channels, if these inputs are meant"
+    if len(shape) == n_axes + 1 and channels == 1 and shape[0] != 1:
+        return "one channel needs an axis too: x[:, None]"
+    if len(shape) == n_axes + 1:
+        return "a single sample needs a batch axis: x[None]"
+    if 3 <= len(shape) <= 5:
+        return (
+            f"the layer for {len(shape) - 2} spatial axes is the one that ends in {len(shape) - 2}d"
+        )
+    return f"reshape it to {n_axes + 2} axes"
+
+
+def per_axis_setting(value: Any, n_axes: int, what: str, *, least: int = 1) -> tuple[int, ...]:
+    """One integer an axis, from one for all or one for each.
+
+    Args:
+        value: What was given.
+        n_axes: How many are needed.
+        what: Layer and setting, as the message names it: ``"Conv2d: kernel_size"``.
+        least: Smallest valid integer.
+
+    Raises:
+        ArgumentError: Anything else was given.
+    """
+    parts = tuple(value) if isinstance(value, list | tuple) else (value,) * n_axes
+    valid = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in parts)
+    if len(parts) != n_axes or not valid or any(n < least for n in parts):
+        count = f", or {n_axes} of them" if n_axes > 1 else ""
+        raise ArgumentError(
+            f"{what} does not fit {n_axes} spatial {'axis' if n_axes == 1 else 'axes'}",
+            expected=f"an integer of at least {least}{count}",
+            got=repr(value),
+            where=str(here()),
+        )
+    return tuple(int(n) for n in parts)
+
+
+def one_of(value: Any, valid: tuple[str, ...], what: str) -> str:
+    """``value``, or ArgumentError if it is not among the ``valid`` words.
+
+    Args:
+        value: What was given.
+        valid: The words.
+        what: Layer and setting, as the message names it: ``"Conv2d: padding_mode"``.
+    """
+    if value not in valid:
+        raise ArgumentError(
+            f"{what} is unknown",
+            expected=", ".join(repr(word) for word in valid),
+            got=repr(value),
+            where=str(here()),
+        )
+    return str(value)

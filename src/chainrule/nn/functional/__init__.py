@@ -38,6 +38,17 @@ from chainrule.nn.functional.classification import (
     multi_margin_loss,
     nll_loss,
 )
+from chainrule.nn.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from chainrule.nn.functional.padding import (
+    pad,
+)
 from chainrule.nn.functional.regression import (
     cosine_embedding_loss,
     cosine_similarity,
@@ -57,6 +68,12 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "binary_step",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -81,6 +98,7 @@ __all__ = [
     "mse_loss",
     "multi_margin_loss",
     "nll_loss",
+    "pad",
     "pinball_loss",
     "prelu",
     "relu",

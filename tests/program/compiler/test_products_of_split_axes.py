@@ -54,3 +54,18 @@ def test_the_gradient_of_a_projection_of_sequences_turned_time_first(n_inputs):
 
     expected, value = both_engines(gradient, x, weight, factors)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (5, 28, 28), (40, 9, 30), (3, 16, 256)], ids=str)
+def test_a_product_of_flattened_images_that_are_computed_first(shape):
+    # what is computed may lie in rows with gaps between them, which flattening must not see
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, shape).astype(np.uint8)
+    weight = rng.normal(size=(64, shape[1] * shape[2])).astype("f")
+
+    def product(images, weight):
+        scaled = (images.astype("float32") - 128.0) / 64.0
+        return cr.reshape(scaled, (shape[0], -1)) @ weight.T
+
+    expected, value = both_engines(product, images, weight)
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)

@@ -70,7 +70,9 @@ class Contraction:
 
     def product(self, offset: Offset) -> Product | None:
         """The product with its strides; None if an operand is not laid out in strides."""
-        if _is_split(self.a) or _is_split(self.b):
+        # What looks like panels in the plain order is as wide as the tensor's axis happens to be,
+        # which no register tile asks about: only layouts make panels.
+        if any(is_split(flat_offset(x.tensor, x.indices)) for x in (self.a, self.b)):
             return None
         a = _strides(offset(self.a.tensor, self.a.indices), self.row, self.depth, self.batch)
         b = _strides(offset(self.b.tensor, self.b.indices), self.column, self.depth, self.batch)
@@ -109,14 +111,9 @@ class Contraction:
         return parts[0] + parts[1] + parts[2]
 
 
-def _is_split(load: Load) -> bool:
-    """True if one of the product's axes stands for several of the tensor, and not for one stride.
-
-    What looks like panels then is as wide as the tensor's axis happens to be, which no register
-    tile asks about: only layouts make panels.
-    """
-    terms = flat_offset(load.tensor, load.indices).terms
-    return any(isinstance(atom, Quotient | Remainder) for atom in terms)
+def is_split(place: Index) -> bool:
+    """True if an axis of a product stands for several of the tensor, and not for one stride."""
+    return any(isinstance(atom, Quotient | Remainder) for atom in place.terms)
 
 
 class _Strides:

@@ -18,6 +18,7 @@ from chainrule.program.compiler.contractions import (
     bring_operands_to_memory,
     describe,
     is_candidate,
+    is_split,
 )
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -175,6 +176,12 @@ class Lowering:
                 layout = padded(tensor) if own else None
                 if layout is not None and self.root(tensor) is tensor:
                     self.layouts[tensor] = layout
+        for load in [load for x in products.values() for load in (x.a, x.b)]:
+            root = self.root(load.tensor)
+            # several axes are read as one: there must be no gaps between its rows
+            split = is_split(self.offset(load.tensor, load.indices))
+            if split and not isinstance(self.layouts.get(root), Panels):
+                self.layouts.pop(root, None)
         for group in fusion.groups:
             if group.kind == "single":  # such kernels, and loops over rows, count row by row
                 (single,) = group.members

@@ -1,9 +1,11 @@
 """Floor 3: data sets, their splits, order and preprocessing."""
 
 from chainrule.data.dataset import ArrayDataset, as_dataset
+from chainrule.data.folders import image_folder
 from chainrule.data.idx import read_idx, write_idx
 from chainrule.data.mnist import mnist
 from chainrule.data.order import batches, epoch_order
+from chainrule.data.pictures import read_image
 from chainrule.data.preprocessing import Standardizer, one_hot, scale_images
 from chainrule.data.splits import holdout, stratified_split
 from chainrule.data.toys import circles, spirals, two_moons, xor
@@ -16,9 +18,11 @@ __all__ = [
     "circles",
     "epoch_order",
     "holdout",
+    "image_folder",
     "mnist",
     "one_hot",
     "read_idx",
+    "read_image",
     "scale_images",
     "spirals",
     "stratified_split",

@@ -20,9 +20,9 @@ from chainrule.program.compiler.contractions import (
     is_candidate,
     is_split,
 )
+from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
-from chainrule.program.compiler.emission.values import Memory
 from chainrule.program.compiler.emission.vectorisation import choose
 from chainrule.program.compiler.expressions import Apply, Load
 from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered

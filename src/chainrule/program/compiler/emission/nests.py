@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.program.compiler.emission import folding
-from chainrule.program.compiler.emission.values import Emitter, Memory
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.emission.vectorisation import Vectorisation
 from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Axis, Index

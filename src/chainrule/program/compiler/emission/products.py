@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chainrule.program.compiler.contractions import Contraction
-from chainrule.program.compiler.emission.values import Emitter, Memory
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Load, Local
 from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Tensor

@@ -6,11 +6,12 @@ counters, a value that does not is a scalar, spread where a vector is wanted.
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.positions import Positions
 from chainrule.program.compiler.expressions import (
     Apply,
     Constant,
@@ -21,43 +22,15 @@ from chainrule.program.compiler.expressions import (
     RandomWord,
     Within,
 )
-from chainrule.program.compiler.indices import Atom, Axis, Index, Lookup, Quotient, Remainder
-from chainrule.program.compiler.instructions import Instruction, Tensor
+from chainrule.program.compiler.indices import Axis, Index, Lookup, Remainder
+from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm import arithmetic, philox
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
 from chainrule.program.compiler.lowering.elements import lookups
 from chainrule.program.compiler.table import OUT_OF_BOUNDS
 
-Offset = Callable[[Tensor, "tuple[Index, ...]"], Index]
 
-
-class Memory:
-    """Where a kernel finds its tensors.
-
-    Args:
-        pointers: Address of each tensor's first element.
-        offset: Number of the element at given indices, counted from there.
-        blame: Gives the number under which an instruction is reported for a bad index, above 0.
-        error: Address of the error word.
-        extent: Elements of a tensor's memory, None if unknown; given, every access is checked.
-    """
-
-    def __init__(
-        self,
-        pointers: Callable[[Tensor], Value],
-        offset: Offset,
-        blame: Callable[[Instruction], Value],
-        error: Value,
-        extent: Callable[[Tensor], int | None] | None = None,
-    ) -> None:
-        self.extent = extent
-        self.pointers = pointers
-        self.offset = offset
-        self.blame = blame
-        self.error = error
-
-
-class Emitter:
+class Emitter(Positions):
     """Emits expressions into a Builder.
 
     Args:
@@ -67,47 +40,14 @@ class Emitter:
     """
 
     def __init__(self, builder: Builder, memory: Memory, lanes: int) -> None:
-        self.b = builder
+        super().__init__(builder, lanes)
         self.memory = memory
-        self.lanes = lanes
-        self.vector_axis: Axis | None = None
         self.active = lanes
-        self.counters: dict[Axis, Value] = {}
-        self.depths: dict[Axis, int] = {}
         self.locals: dict[Tensor, Value] = {}
         self.named: dict[Tensor, Expression] = {}
         self._needs: dict[Expression, frozenset[Tensor]] = {}
-        self._values: ChainMap[Expression, Value] = ChainMap()
-        self._indices: ChainMap[Index, Value] = ChainMap()
-        self._vectors: ChainMap[Index, Value] = ChainMap()
 
-    # -- scopes -------------------------------------------------------------------------------
-
-    def enter(self, axis: Axis, counter: Value, *, vectorised: bool = False) -> None:
-        """Start a scope in which ``axis`` has a value (of lane 0, if it is vectorised)."""
-        self.counters[axis] = counter
-        self.depths[axis] = len(self.depths)
-        if vectorised:
-            self.vector_axis = axis
-        self.push()
-
-    def leave(self, axis: Axis) -> None:
-        """End the scope of ``axis``: what was emitted in it is forgotten."""
-        self.pop()
-        del self.counters[axis], self.depths[axis]
-        if self.vector_axis is axis:
-            self.vector_axis = None
-
-    def push(self) -> None:
-        """Start a scope: a basic block that need not be run."""
-        self._values = self._values.new_child()
-        self._indices = self._indices.new_child()
-        self._vectors = self._vectors.new_child()
-
-    def pop(self) -> None:
-        """End a scope."""
-        self._values, self._indices = self._values.parents, self._indices.parents
-        self._vectors = self._vectors.parents
+    # -- what does not depend on the axes to come -------------------------------------------------
 
     def hoist(self, expressions: Iterable[Expression], hidden: frozenset[Tensor]) -> None:
         """Emit now what does not depend on the axes still to come.
@@ -184,12 +124,6 @@ class Emitter:
         """The value in all lanes of the vectorised axis (a scalar where none is)."""
         return self.spread(self.emit(expression))
 
-    def spread(self, value: Value) -> Value:
-        """A scalar in all lanes, where an axis is vectorised."""
-        if self.vector_axis is None or lanes_of(value.type) == self.lanes:
-            return value
-        return self.b.splat(value, self.lanes)
-
     def _emit(self, node: Expression) -> Value:
         if isinstance(node, Constant):
             return arithmetic.constant(self.b, node.dtype, node.value)
@@ -221,7 +155,7 @@ class Emitter:
     def _within(self, node: Within) -> Value:
         index, low, high = node.parts
         smallest, largest = index.range
-        value = self._narrow(index) if self._varies(index) else self.index(index)
+        value = self._narrow(index) if self.varies(index) else self.index(index)
         if smallest < low == 0 and largest >= high:  # as an unsigned number it is too large
             return self.b.compare("ult", value, self.b.constant(value.type, high))
         tests = []
@@ -246,7 +180,7 @@ class Emitter:
 
     def _random_word(self, node: RandomWord) -> Value:
         arguments = [self.emit(a) for a in node.arguments]
-        wide = any(lanes_of(a.type) > 1 for a in arguments) or self._varies(node.word)
+        wide = any(lanes_of(a.type) > 1 for a in arguments) or self.varies(node.word)
         if not wide:
             words = philox.random_words(self.b, *arguments)
             return self._pick(words, self.number(node.word))
@@ -269,7 +203,7 @@ class Emitter:
             coefficient == 1
             and isinstance(atom, Remainder)
             and self.lane_stride(atom.index) == 1
-            and self._is_multiple(atom.index, 4)
+            and self.is_multiple(atom.index, 4)
         )
 
     def _interleave(self, words: Sequence[Value]) -> Value:
@@ -285,145 +219,9 @@ class Emitter:
             chosen = self.b.select(here, words[number], chosen)
         return chosen
 
-    # -- indices ------------------------------------------------------------------------------
+    # -- numbers that data holds -------------------------------------------------------------------
 
-    def _varies(self, index: Index) -> bool:
-        return self.vector_axis in index.axes
-
-    def _is_multiple(self, index: Index, divisor: int) -> bool:
-        """True if the index is a multiple of ``divisor`` at lane 0, which is one of ``lanes``."""
-        if index.constant % divisor:
-            return False
-        return all(
-            c % divisor == 0 or (a is self.vector_axis and self.lanes % divisor == 0)
-            for a, c in index.terms.items()
-        )
-
-    def lane_stride(self, index: Index) -> int | None:
-        """By how much the index grows from lane to lane; None if unevenly."""
-        total = 0
-        for atom, coefficient in index.terms.items():
-            stride = self._atom_stride(atom)
-            if stride is None:
-                return None
-            total += stride * coefficient
-        return total
-
-    def _atom_stride(self, atom: Atom) -> int | None:
-        if self.vector_axis not in atom.axes:
-            return 0
-        if isinstance(atom, Axis):
-            return 1
-        if isinstance(atom, Quotient | Remainder):
-            # a vector that starts at a multiple of its lanes stays within one block of them
-            whole = atom.divisor % self.lanes == 0
-            if (
-                whole
-                and self.lane_stride(atom.index) == 1
-                and self._is_multiple(atom.index, self.lanes)
-            ):
-                return 0 if isinstance(atom, Quotient) else 1
-        return None
-
-    def index(self, index: Index) -> Value:
-        """The index at lane 0, summed from the outermost axis inwards."""
-        found = self._indices.get(index)
-        if found is not None:
-            return found
-        ranked = sorted(index.terms.items(), key=lambda term: self._depth(term[0]))
-        total = self.b.i64(0)
-        known: dict[Atom, int] = {}
-        position = 0
-        while position < len(ranked):
-            depth = self._depth(ranked[position][0])
-            part = []
-            while position < len(ranked) and self._depth(ranked[position][0]) == depth:
-                part.append(ranked[position])
-                position += 1
-            known |= dict(part)
-            prefix = Index(known)
-            if prefix in self._indices:
-                total = self._indices[prefix]
-                continue
-            for atom, coefficient in part:
-                scaled = self.b.mul(self._atom(atom), self.b.i64(coefficient))
-                total = self.b.add(total, scaled)
-            self._indices[prefix] = total
-        total = self.b.add(total, self.b.i64(index.constant))
-        self._indices[index] = total
-        return total
-
-    def _depth(self, atom: Atom) -> int:
-        return max((self.depths.get(a, 0) for a in atom.axes), default=-1)
-
-    def _atom(self, atom: Atom) -> Value:
-        if isinstance(atom, Axis):
-            return self.counters[atom]
-        if isinstance(atom, Lookup):
-            return self.b.extract(self._lookup(atom), 0)
-        key = Index({atom: 1})
-        if key not in self._indices:
-            value, divisor = self.index(atom.index), self.b.i64(atom.divisor)
-            self._indices[key] = self._divide(value, divisor, atom)
-        return self._indices[key]
-
-    def _divide(self, value: Value, divisor: Value, atom: Quotient | Remainder) -> Value:
-        wanted = "div" if isinstance(atom, Quotient) else "rem"
-        low, high = atom.index.range
-        if low >= 0:
-            if high < 1 << 31:  # a multiplication by a 32-bit reciprocal is the cheapest
-                narrow = self.b.convert("trunc", value, "i32")
-                by = self.b.constant(narrow.type, int(atom.divisor))
-                return self.b.convert("zext", self.b.binary("u" + wanted, narrow, by), "i64")
-            return self.b.binary("u" + wanted, value, self._like(divisor, value))
-        by = self._like(divisor, value)
-        quotient = self.b.binary("sdiv", value, by)
-        rest = self.b.binary("srem", value, by)
-        below = self.b.compare("slt", rest, self.b.constant(value.type, 0))
-        if wanted == "div":
-            less = self.b.sub(quotient, self.b.constant(value.type, 1))
-            return self.b.select(below, less, quotient)
-        return self.b.select(below, self.b.add(rest, by), rest)
-
-    def _like(self, scalar: Value, other: Value) -> Value:
-        return self.b.splat(scalar, lanes_of(other.type))
-
-    def number(self, index: Index) -> Value:
-        """The index as a value: in all lanes if it varies over them."""
-        if not self._varies(index):
-            return self.index(index)
-        found = self._vectors.get(index)
-        if found is None:
-            found = self._vectors[index] = self._index_vector(index)
-        return found
-
-    def _index_vector(self, index: Index) -> Value:
-        stride = self.lane_stride(index)
-        if stride is not None and not any(isinstance(a, Lookup) for a in index.terms):
-            base = self.b.splat(self.index(index), self.lanes)
-            steps = self.b.constants("i64", [stride * lane for lane in range(self.lanes)])
-            return self.b.add(base, steps)
-        total = self.b.splat(self.index(self._steady(index)), self.lanes)
-        for atom, coefficient in index.terms.items():
-            if self.vector_axis in atom.axes:
-                value = self._atom_vector(atom)
-                factor = self.b.constant(value.type, coefficient)
-                total = self.b.add(total, self.b.mul(value, factor))
-        return total
-
-    def _steady(self, index: Index) -> Index:
-        terms = {a: c for a, c in index.terms.items() if self.vector_axis not in a.axes}
-        return Index(terms, index.constant)
-
-    def _atom_vector(self, atom: Atom) -> Value:
-        if isinstance(atom, Axis):
-            return self.number(Index({atom: 1}))
-        if isinstance(atom, Lookup):
-            return self.spread(self._lookup(atom))
-        value = self.number(atom.index)
-        return self._divide(value, self.b.i64(atom.divisor), atom)
-
-    def _lookup(self, atom: Lookup) -> Value:
+    def lookup(self, atom: Lookup) -> Value:
         """The number that data holds, checked: a bad one is reported and 0 in its place."""
         value = self.emit(atom.expression)
         place = arithmetic.apply(
@@ -483,7 +281,7 @@ class Emitter:
             return arithmetic.constant(self.b, node.dtype, 0)
         guard = None if node.guard is None else self.emit(node.guard)
         offset = self.memory.offset(node.tensor, node.indices)
-        varies = self._varies(offset) or (guard is not None and lanes_of(guard.type) > 1)
+        varies = self.varies(offset) or (guard is not None and lanes_of(guard.type) > 1)
         if self.vector_axis is None or not varies:
             raw = self._load_one(node.tensor, element, self.index(offset), guard)
         else:
@@ -604,7 +402,7 @@ class Emitter:
         offset = self.memory.offset(tensor, indices)
         base = self.memory.pointers(tensor)
         raw = arithmetic.to_memory(b, value, tensor.dtype)
-        if self.vector_axis is None or not self._varies(offset):
+        if self.vector_axis is None or not self.varies(offset):
             raw = b.extract(raw, 0)  # an axis of one element has one lane
             self._check(tensor, self.index(offset))
             b.store(raw, b.offset(base, self.index(offset), element))

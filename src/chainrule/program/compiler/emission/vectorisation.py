@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chainrule.program.compiler.emission.values import Offset
+from chainrule.program.compiler.emission.memory import Offset
 from chainrule.program.compiler.expressions import Load, RandomWord
 from chainrule.program.compiler.indices import Axis, Index, Lookup, Quotient, Remainder
 from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, Store

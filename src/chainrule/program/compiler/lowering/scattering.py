@@ -22,7 +22,7 @@ from chainrule.program.compiler.lowering.reductions import accumulator
 from chainrule.program.compiler.lowering.singles import bounds, single, spans
 
 if TYPE_CHECKING:
-    from chainrule.program.compiler.emission.values import Memory
+    from chainrule.program.compiler.emission.memory import Memory
 
 Range = tuple[Value | int, Value | int]
 

@@ -15,7 +15,7 @@ from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 
 if TYPE_CHECKING:
-    from chainrule.program.compiler.emission.values import Memory
+    from chainrule.program.compiler.emission.memory import Memory
 
 Emit = Callable[[Builder, Instruction, "Memory", Value, Value, Value | None], None]
 

@@ -20,7 +20,7 @@ from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.lowering.singles import bounds, single, spans
 
 if TYPE_CHECKING:
-    from chainrule.program.compiler.emission.values import Memory
+    from chainrule.program.compiler.emission.memory import Memory
 
 TASKS = 64  # about how many pieces a kernel is cut into
 LEAST = 1 << 10  # elements that a piece holds at least

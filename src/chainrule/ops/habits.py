@@ -104,8 +104,6 @@ NN = {
     "ParameterDict": "attributes: self.scale = nn.Parameter(w)",
     "Dense": "nn.Linear(in_features, out_features)",
     "Swish": "nn.SiLU()",
-    "MaxPool2d": "cr.max_pool, in a Module of your own",
-    "AvgPool2d": "cr.average_pool, in a Module of your own",
     "RNN": "cr.scan, in a Module of your own",
 }
 

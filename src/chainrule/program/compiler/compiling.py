@@ -10,10 +10,11 @@ import numpy as np
 from chainrule.program.compiler import debug, options
 from chainrule.program.compiler.driver import Driver
 from chainrule.program.compiler.instructions import Block, Tensor
+from chainrule.program.compiler.kernel_facts import origins, titles
 from chainrule.program.compiler.layouts import Panels
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.lower import Lowering, origins, titles
+from chainrule.program.compiler.lower import Lowering
 from chainrule.program.compiler.machine import (
     KernelRecord,
     Machine,

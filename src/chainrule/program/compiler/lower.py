@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -24,11 +22,18 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
 from chainrule.program.compiler.emission.vectorisation import choose
-from chainrule.program.compiler.expressions import Apply, Load
 from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
 from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
-from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, KernelBuilder, Store
+from chainrule.program.compiler.kernel_facts import (
+    loop_loads,
+    origins,
+    tensors_of,
+    titles,
+    traffic,
+    work,
+)
+from chainrule.program.compiler.kernels import Kernel, KernelBuilder
 from chainrule.program.compiler.layouts import Layout, Panels, padded, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
@@ -247,11 +252,11 @@ class Lowering:
         last = stage == emitter.plan.stages[-1]
         sources = dict.fromkeys(load.tensor for side in (x.a, x.b) for load in loads(side))
         operands = set(sources)
-        reads = operands | {load.tensor for loop in [emitter.loop] for load in _loop_loads(loop)}
+        reads = operands | {load.tensor for loop in [emitter.loop] for load in loop_loads(loop)}
         writes = {s.tensor for s in emitter.loop.statements}
         pointers = list(sources)
         if last:
-            more = [load.tensor for load in _loop_loads(emitter.loop)]
+            more = [load.tensor for load in loop_loads(emitter.loop)]
             more += [s.tensor for s in emitter.loop.statements]
             pointers = list(dict.fromkeys([*pointers, *more]))
         if scratch is not None:
@@ -291,14 +296,14 @@ class Lowering:
         debug.tell(debug.NESTS, lambda: str(kernel))
         stored |= set(kernel.writes())
         choice = choose(kernel, self.module.target, self.offset)
-        pointers = _pointers(kernel)
+        pointers = tensors_of(kernel)
         blames: list[int] = []
 
         def emit(b: Builder, memory: Memory, begin: Value, end: Value) -> None:
             NestEmitter(b, kernel, memory, choice).emit(begin, end)
 
         final = self._function(name, pointers, blames, emit)
-        flops, moved = _work(kernel)
+        flops, moved = work(kernel)
         return KernelItem(
             final,
             pointers,
@@ -490,26 +495,6 @@ def own_outputs(block: Block) -> Block:
     return block
 
 
-def titles(members: Iterable[Instruction]) -> str:
-    """The ops of some instructions, each once; a value that is only put into memory is a copy."""
-    return " ".join(dict.fromkeys(m.op.name for m in members)).replace("barrier", "copy")
-
-
-def origins(members: Iterable[Instruction]) -> str:
-    """Where some instructions come from: their layers, else the first line of the user's.
-
-    >>> relu = Instruction(REGISTRY["relu"], [], {}, [], Origin("net.py", 3, "body.1", 0))
-    >>> origins([relu, relu])
-    'body.1'
-    """
-    known = [m.origin for m in members if m.origin.file]
-    layers = dict.fromkeys(origin.layer for origin in known if origin.layer)
-    if layers:
-        back = any(origin.layer and origin.derivative_of for origin in known)
-        return ", ".join(layers) + (" back" if back else "")
-    return f"{os.path.basename(known[0].file)}:{known[0].line}" if known else ""
-
-
 def _operands_in_memory(block: Block) -> set[Tensor]:
     """Operands of instructions with kernels of their own: they read memory."""
     found: set[Tensor] = set()
@@ -533,39 +518,3 @@ def _stored(block: Block, fusion: Fusion) -> set[Tensor]:
                     if fusion.group_of.get(source) is not group:
                         stored.add(source)
     return stored
-
-
-def _loop_loads(loop: InnerLoop) -> list[Load]:
-    """Loads of a product's epilogue."""
-    values = [*loop.values.values()]
-    values += [s.value for s in loop.statements if isinstance(s, Store)]
-    return [load for value in values for load in loads(value)]
-
-
-def _pointers(kernel: Kernel) -> list[Tensor]:
-    """Tensors that a kernel reads or writes, in order of appearance."""
-    found: dict[Tensor, None] = {}
-    for expression in kernel.expressions():
-        found.update(dict.fromkeys(x.tensor for x in loads(expression)))
-    found.update(dict.fromkeys(kernel.writes()))
-    return list(found)
-
-
-def _work(kernel: Kernel) -> tuple[float, float]:
-    """Arithmetic and memory traffic of one run, roughly: what profiles and thread counts need."""
-    outer = math.prod(a.extent for a in kernel.outer)
-    flops = 0.0
-    for loop in kernel.loops:
-        turns = outer * math.prod(a.extent for a in loop.axes)
-        nodes = [n for v in loop.values.values() for n in v.walk()]
-        for statement in loop.statements:
-            value = statement.fold.value if isinstance(statement, FoldInto) else statement.value
-            nodes += list(value.walk())
-            flops += turns * isinstance(statement, FoldInto)
-        flops += turns * sum(isinstance(n, Apply) for n in set(nodes))
-    return flops, traffic(kernel.reads() | set(kernel.writes()))
-
-
-def traffic(tensors: Iterable[Tensor]) -> float:
-    """Bytes of some tensors; data sets, of which a step reads some rows, are not counted."""
-    return float(sum(t.bytes for t in tensors if t.shape[:1] != (MANY,)))

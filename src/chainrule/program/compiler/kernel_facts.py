@@ -21,6 +21,8 @@ def titles(members: Iterable[Instruction]) -> str:
 def origins(members: Iterable[Instruction]) -> str:
     """Where some instructions come from: their layers, else the first line of the user's.
 
+    >>> from chainrule.ops.origin import Origin
+    >>> from chainrule.ops.record import REGISTRY
     >>> relu = Instruction(REGISTRY["relu"], [], {}, [], Origin("net.py", 3, "body.1", 0))
     >>> origins([relu, relu])
     'body.1'

@@ -1,5 +1,21 @@
 """Floor 3: data sets, their splits, order and preprocessing."""
 
+from chainrule.data.augmentation import (
+    Augmented,
+    CenterCrop,
+    ColorJitter,
+    CutMix,
+    ElasticTransform,
+    MixUp,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomRotation,
+    RandomVerticalFlip,
+    Transform,
+)
 from chainrule.data.dataset import ArrayDataset, as_dataset
 from chainrule.data.folders import image_folder
 from chainrule.data.idx import read_idx, write_idx
@@ -12,7 +28,21 @@ from chainrule.data.toys import circles, spirals, two_moons, xor
 
 __all__ = [
     "ArrayDataset",
+    "Augmented",
+    "CenterCrop",
+    "ColorJitter",
+    "CutMix",
+    "ElasticTransform",
+    "MixUp",
+    "Normalize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomRotation",
+    "RandomVerticalFlip",
     "Standardizer",
+    "Transform",
     "as_dataset",
     "batches",
     "circles",

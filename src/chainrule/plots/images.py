@@ -13,6 +13,7 @@ from chainrule.errors import ArgumentError, DataError, ShapeError
 from chainrule.plots.figure import INK, new_figure, save
 
 LARGEST_INCHES = 14.0
+LEAST_PIXELS = 20  # of a unit's image
 MOST_CLASSES_WITH_COUNTS = 25  # more do not fit legibly
 MOST_CLASSES_WITH_NAMES = 60
 
@@ -121,6 +122,9 @@ def weight_images(
             expected=f"(units, {math.prod(image_shape)})" if image_shape else "(units, inputs)",
             got=str(matrix.shape),
         )
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     style = _diverging(matrix)
     if image_shape is None:
         return _draw_map(matrix, style, path, title)
@@ -129,12 +133,12 @@ def weight_images(
     rows = math.ceil(shown / columns)
     side = max(0.85, 1.7 / columns)  # inches; a single picture still has room for its title
     figure = new_figure(side * columns + 1.0, side * rows + 0.5)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for number, axes in enumerate(grid.ravel()):
-        axes.set_axis_off()
-        if number < shown:
-            picture = axes.imshow(matrix[number].reshape(image_shape), **style)
-    figure.colorbar(picture, ax=grid, label="weight", shrink=0.8, aspect=8 * rows)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    scale = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
+    images = scale.to_rgba(matrix[:shown].reshape(shown, -1)).reshape(shown, *image_shape, 4)
+    axes.imshow(_mosaic(images, columns), interpolation="nearest")
+    figure.colorbar(scale, ax=axes, label="weight", shrink=0.8, aspect=8 * rows)
     units = (
         f"{shown} of {len(matrix)} units"
         if shown < len(matrix)
@@ -144,6 +148,22 @@ def weight_images(
     size = f"{image_shape[0]} × {image_shape[1]}"
     text = f"Incoming weights of {shown} of {len(matrix)} units as images of {size}"
     return save(figure, path, text + _not_finite(matrix))
+
+
+def _mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+    """(n, height, width, 4) images in rows of ``columns``, a white gap around each.
+
+    One picture of them all takes a fraction of the time of axes of their own.
+    """
+    finer = -(-LEAST_PIXELS // min(images.shape[1:3]))  # so that the gap is a thin one
+    images = images.repeat(finer, axis=1).repeat(finer, axis=2)
+    height, width = (size + max(2, size // 10) for size in images.shape[1:3])
+    rows = -(-len(images) // columns)
+    mosaic = np.ones((rows * height, columns * width, 4))
+    for number, image in enumerate(images):
+        top, left = number // columns * height, number % columns * width
+        mosaic[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return mosaic
 
 
 def _diverging(matrix: np.ndarray) -> dict[str, Any]:

@@ -29,6 +29,14 @@ from chainrule.nn.activations import (
     Softsign,
     Tanh,
 )
+from chainrule.nn.batch_normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from chainrule.nn.calls import observe_calls
 from chainrule.nn.container import Sequential
 from chainrule.nn.convolution import (
@@ -112,6 +120,12 @@ from chainrule.nn.losses import (
     TripletMarginLoss,
 )
 from chainrule.nn.module import Module
+from chainrule.nn.normalization import (
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from chainrule.nn.parameter import Parameter
 from chainrule.nn.perceptron import Perceptron
 from chainrule.nn.pooling import (
@@ -153,6 +167,9 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "BinaryStep",
     "Conv1d",
     "Conv2d",
@@ -170,6 +187,7 @@ __all__ = [
     "GaussianNLLLoss",
     "GlobalAvgPool",
     "GlobalMaxPool",
+    "GroupNorm",
     "HalfSquaredError",
     "Hardsigmoid",
     "Hardswish",
@@ -177,13 +195,18 @@ __all__ = [
     "HingeLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "Loss",
     "MSELoss",
@@ -200,6 +223,7 @@ __all__ = [
     "Parameter",
     "Perceptron",
     "PinballLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ScaledTanh",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,22 @@ def in_range(value: Any, low: float, high: float, what: str, *, open_high: bool 
     return float(value)
 
 
-AXES = {1: "length", 2: "height, width", 3: "depth, height, width"}
+def positive_number(value: Any, what: str) -> float:
+    """``value`` as a float, or ArgumentError if it is not above 0.
+
+    Args:
+        value: What was given.
+        what: Layer and setting, as the message names it: ``"LayerNorm: epsilon"``.
+    """
+    number = in_range(value, 0.0, math.inf, what, open_high=True)
+    if number == 0:
+        raise ArgumentError(
+            f"{what} must be positive", expected="> 0", got=repr(value), where=str(here())
+        )
+    return number
+
+
+AXES = {0: "", 1: ", length", 2: ", height, width", 3: ", depth, height, width"}
 
 
 def spatial_input(x: Array, n_axes: int, channels: int | None, what: str) -> Array:
@@ -86,7 +102,7 @@ def spatial_input(x: Array, n_axes: int, channels: int | None, what: str) -> Arr
 
     Args:
         x: The input of a layer or function.
-        n_axes: Spatial axes, 1 to 3.
+        n_axes: Spatial axes.
         channels: How many there must be; None: any number.
         what: Layer or function, as the message names it.
     """
@@ -95,7 +111,7 @@ def spatial_input(x: Array, n_axes: int, channels: int | None, what: str) -> Arr
         return x
     raise ShapeError(
         f"{what} does not fit an input of shape {x.shape}",
-        expected=f"(batch, {'channels' if channels is None else channels}, {AXES[n_axes]})",
+        expected=f"(batch, {channels or 'channels'}{AXES.get(n_axes, ', *spatial')})",
         got=str(x.shape),
         fix=_cure(x.shape, n_axes, channels),
         where=str(here()),

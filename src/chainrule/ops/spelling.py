@@ -21,6 +21,7 @@ SPELLED = {
     "axes": ("axis",),
     "keepdim": ("keepdims",),
     "ddof": ("correction",),
+    "eps": ("epsilon",),
 }
 
 
@@ -54,7 +55,8 @@ def _answer(
         for spelled in SPELLED.get(name, ()):
             if spelled in parameters:
                 complaint = f"{name}= is spelled {spelled}= here"
-                return _message(function, complaint, f"{name}={value!r}", spelled, value)
+                made = type(arguments[0]).__name__ if function.__name__ == "__init__" else ""
+                return _message(function, complaint, f"{name}={value!r}", spelled, value, made)
     axis = parameters.get("axis")
     if axis is None or axis.kind is not axis.KEYWORD_ONLY:
         return ""
@@ -73,18 +75,24 @@ def _is_axis(value: object) -> bool:
 
 
 def _message(
-    function: Callable[..., Any], complaint: str, got: str, spelled: str, value: object
+    function: Callable[..., Any],
+    complaint: str,
+    got: str,
+    spelled: str,
+    value: object,
+    made: str = "",
 ) -> str:
+    """Complaint and cure; ``made`` names the class whose ``__init__`` was called."""
     needed = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.default is parameter.empty and name != spelled
     ]
-    subject = "x." if needed[0] == "self" else ""
+    subject = "x." if needed[0] == "self" and not made else ""
     given = [*(name for name in needed if name != "self"), f"{spelled}={value!r}"]
     return compose_message(
-        f"{function.__qualname__}: {complaint}",
+        f"{made or function.__qualname__}: {complaint}",
         got=got[:60],
-        fix=f"{subject}{function.__name__}({', '.join(given)})"[:80],
+        fix=f"{subject}{made or function.__name__}({', '.join(given)})"[:80],
         where=str(here()),
     )

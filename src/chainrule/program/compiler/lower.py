@@ -18,6 +18,12 @@ from chainrule.program.compiler.contractions import (
     is_candidate,
     is_split,
 )
+from chainrule.program.compiler.convolutions.lowering import (
+    bring_images_to_memory,
+    lower_convolution,
+    plan_of,
+)
+from chainrule.program.compiler.convolutions.operands import Convolution, convolution_of
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -114,9 +120,11 @@ class Lowering:
         forced = set(block.outputs)
         forced |= _operands_in_memory(block)
         bring_operands_to_memory(block, is_virtual)
+        bring_images_to_memory(block, is_virtual, self.module.target)
         fusion = Fusion(block, set(), forced)
         products = self._products(block, fusion)
-        fusion.products = set(products)
+        convolutions = self._convolutions(block, fusion)
+        fusion.products = {*products, *convolutions}
         fusion.run()
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, writes or {}, loss)
@@ -126,6 +134,9 @@ class Lowering:
         for group in groups:
             if group.kind == "single":
                 items += self._single(group.members[0])
+            elif group.members[0] in convolutions:
+                kernel = KernelBuilder(group, stored, fusion.is_leaf).build("epilogue")
+                items += lower_convolution(self, convolutions[group.members[0]], kernel)
             elif group.kind == "product":
                 items += self._product(group, products[group.members[0]], stored, fusion)
             else:
@@ -226,6 +237,16 @@ class Lowering:
                 found[x] = contraction
         return found
 
+    def _convolutions(self, block: Block, fusion: Fusion) -> dict[Instruction, Convolution]:
+        """The convolutions that get kernels of their own."""
+        found = {}
+        for x in block.instructions:
+            if plan_of(x, self.module.target) is not None:
+                convolution = convolution_of(x, fusion.is_leaf)
+                if convolution is not None:
+                    found[x] = convolution
+        return found
+
     def _product(
         self, group: Group, contraction: Contraction, stored: set[Tensor], fusion: Fusion
     ) -> list[Item]:
@@ -316,6 +337,15 @@ class Lowering:
             title=titles(group.members),
             where=origins(group.members),
         )
+
+    def function(
+        self,
+        pointers: Sequence[Tensor],
+        blames: list[int],
+        emit: Callable[[Builder, Memory, Value, Value], None],
+    ) -> str:
+        """Write a kernel's function (see ``_function``) under the next free name."""
+        return self._function(f"kernel{len(self._texts)}", pointers, blames, emit)
 
     def _function(
         self,

@@ -1,0 +1,260 @@
+"""Emission of a convolution with pixels in the lanes, and of what fusion put behind it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from chainrule.program.compiler.convolutions.operands import (
+    Convolution,
+    Epilogue,
+    constant_places,
+)
+from chainrule.program.compiler.convolutions.padding import Padder
+from chainrule.program.compiler.convolutions.pixels import TileWriter
+from chainrule.program.compiler.convolutions.planning import PixelPlan
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.values import Emitter
+from chainrule.program.compiler.indices import Axis
+from chainrule.program.compiler.instructions import Tensor
+from chainrule.program.compiler.kernels import Store
+from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.products.product import minimum, quotient, remainder
+from chainrule.program.compiler.products.tiling import Tiling
+
+
+def emit_weights(
+    convolution: Convolution,
+    plan: PixelPlan,
+    b: Builder,
+    memory: Memory,
+    packed: Tensor,
+    begin: Value,
+    end: Value,
+) -> None:
+    """Pack the weights of output channels ``begin`` to ``end``, all groups' counted on.
+
+    A tile's weights lie ``[input channel][place of the kernel][output channel of the tile]``.
+    """
+    g = plan.geometry
+    axes = [Axis(n) for n in (g.groups, g.outs, g.channels)]
+    emitter = Emitter(b, memory, 1)
+    with b.loop(begin, end) as task:
+        group, out = quotient(b, task.index, g.outs), remainder(b, task.index, g.outs)
+        start, height = _tile_of(b, plan.form.channels, out)
+        emitter.enter(axes[0], group)
+        emitter.enter(axes[1], out)
+        with b.loop(0, g.channels) as channel:
+            emitter.enter(axes[2], channel.index)
+            for phase in g.phases:
+                taps = [
+                    [tap.place for tap in line.taps(p)]
+                    for line, p in zip(g.lines, phase, strict=True)
+                ]
+                places = list(itertools.product(*taps))
+                depth = plan.depth(phase)
+                first = b.mul(b.add(b.mul(group, b.i64(g.outs)), start), b.i64(depth))
+                first = b.add(first, b.i64(plan.weights_before(phase)))
+                first = b.add(first, b.sub(out, start))
+                turn = b.mul(channel.index, b.i64(len(places)))
+                for number, place in enumerate(places):
+                    value = convolution.weight(axes[0], axes[1], axes[2], constant_places(place))
+                    step = b.mul(b.add(turn, b.i64(number)), height)
+                    pointer = b.offset(memory.pointers(packed), b.add(first, step), g.element)
+                    b.store(emitter.emit(value), pointer)
+            emitter.leave(axes[2])
+        emitter.leave(axes[1])
+        emitter.leave(axes[0])
+
+
+def _tile_of(b: Builder, tiling: Tiling, number: Value) -> tuple[Value, Value]:
+    """First channel and height of the tile that a channel lies in."""
+    many, size = tiling.tall
+    start = b.mul(quotient(b, number, size), b.i64(size))
+    if many == tiling.count:
+        return start, b.i64(size)
+    border = many * size
+    behind = b.sub(number, b.i64(border))
+    low = b.add(b.mul(quotient(b, behind, size - 1), b.i64(size - 1)), b.i64(border))
+    first = b.compare("slt", number, b.i64(border))
+    return b.select(first, start, low), b.select(first, b.i64(size), b.i64(size - 1))
+
+
+class PixelEmitter:
+    """Emits the tasks of a convolution.
+
+    Args:
+        convolution: What is computed.
+        plan: How.
+        epilogue: What is made of the sums; its axes are those of the result.
+        packed: The packed weights.
+        root: The tensor whose memory a tensor lies in.
+    """
+
+    def __init__(
+        self,
+        convolution: Convolution,
+        plan: PixelPlan,
+        epilogue: Epilogue,
+        packed: Tensor,
+        root: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.convolution = convolution
+        self.plan = plan
+        self.epilogue = epilogue
+        self.packed = packed
+        columns = plan.geometry.lines[-1]
+        repeats = columns.spread == 1 and columns.out >= plan.form.lanes
+        self.reaches_back = repeats and epilogue.may_repeat(root, epilogue.axes[-1])
+
+    def emit(self, b: Builder, memory: Memory, begin: Value, end: Value) -> None:
+        """Write tasks ``begin`` to ``end``."""
+        plan, form = self.plan, self.plan.form
+        g = plan.geometry
+        self.b = b
+        image = b.stack(g.element, form.planes.size)
+        self.sums = b.stack(g.element, form.buffer_size)
+        self.writer = TileWriter(form, b.module, b, image, self.sums)
+        self.emitter = Emitter(b, memory, form.lanes)
+        self.emitter.named = self.epilogue.values
+        self.emitter.hoist(self.epilogue.expressions, self.epilogue.written)
+        padder = Padder(self.convolution, form.planes, b, memory, image)
+        padder.clear()
+        weights = memory.pointers(self.packed)
+        with b.loop(begin, end) as task:
+            rest, part = self._split(task.index, plan.parts)
+            rest, band = self._split(rest, plan.bands)
+            block, group = self._split(rest, g.groups)
+            first = b.mul(block, b.i64(form.planes.images))
+            band = b.mul(band, b.i64(form.planes.band))
+            if plan.bands > 1:
+                band = minimum(b, band, g.lines[0].count - form.planes.band)
+            padder.emitter.push()
+            padder.fill(group, first, band)
+            padder.emitter.pop()
+            low, high = self._part(part)
+            form.channels.loop(
+                b, low, high, lambda o, h: self._tile(group, first, band, o, h, weights)
+            )
+
+    def _split(self, number: Value, count: int) -> tuple[Value, Value]:
+        if count == 1:
+            return number, self.b.i64(0)
+        return quotient(self.b, number, count), remainder(self.b, number, count)
+
+    def _part(self, part: Value) -> tuple[Value, Value]:
+        """First and last (exclusive) tile of channels of a part."""
+        b, count, parts = self.b, self.plan.form.channels.count, self.plan.parts
+        if parts == 1:
+            return b.i64(0), b.i64(count)
+        low = quotient(b, b.mul(part, b.i64(count)), parts)
+        high = quotient(b, b.mul(b.add(part, b.i64(1)), b.i64(count)), parts)
+        return low, high
+
+    def _tile(
+        self, group: Value, image: Value, band: Value, out: Value, height: int, weights: Value
+    ) -> None:
+        b, g = self.b, self.plan.geometry
+        number = b.add(b.mul(group, b.i64(g.outs)), out)
+        for lead in itertools.product(*(range(line.spread) for line in g.lines[:-1])):
+            for last in range(g.lines[-1].spread):
+                phase = (*lead, last)
+                place = b.mul(number, b.i64(self.plan.depth(phase)))
+                place = b.add(place, b.i64(self.plan.weights_before(phase)))
+                self.writer.write(phase, height, b.offset(weights, place, g.element))
+            self._epilogue(lead, number, height, image, band)
+
+    # -- what is made of the sums -----------------------------------------------------------------
+
+    def _epilogue(
+        self, lead: Sequence[int], number: Value, height: int, image: Value, band: Value
+    ) -> None:
+        b, form = self.b, self.plan.form
+        strides = form.sum_strides()
+        em, axes = self.emitter, self.epilogue.axes
+        with b.loop(0, height) as i:
+            em.enter(axes[1], b.add(number, i.index))
+            em.hoist(self.epilogue.expressions, self.epilogue.written)
+            at = b.mul(i.index, b.i64(form.sums))
+            with b.loop(0, form.planes.images) as n:
+                em.enter(axes[0], b.add(image, n.index))
+                self._rows(0, lead, band, b.add(at, b.mul(n.index, b.i64(strides[0]))))
+                em.leave(axes[0])
+            em.leave(axes[1])
+
+    def _rows(self, axis: int, lead: Sequence[int], band: Value, at: Value) -> None:
+        """Loops over the rows of the result from the outside in; ``at`` is the sums' place."""
+        b, form, lines = self.b, self.plan.form, self.plan.geometry.lines
+        em = self.emitter
+        em.hoist(self.epilogue.expressions, self.epilogue.written)
+        if axis == len(lines) - 1:
+            self._columns(at)
+            return
+        line, counter = lines[axis], self.epilogue.axes[axis + 2]
+        in_phase = -(-(line.out - lead[axis]) // line.spread)
+        banded = axis == 0 and form.planes.is_banded
+        count = b.i64(in_phase)
+        if banded:
+            count = minimum(b, b.sub(count, band), form.planes.band)
+        stride = form.sum_strides()[axis + 1]
+        with b.loop(b.i64(0), count) as i:
+            place = b.add(i.index, band) if banded else i.index
+            place = b.add(b.mul(place, b.i64(line.spread)), b.i64(lead[axis]))
+            em.enter(counter, place)
+            self._rows(axis + 1, lead, band, b.add(at, b.mul(i.index, b.i64(stride))))
+            em.leave(counter)
+
+    def _columns(self, at: Value) -> None:
+        b, lanes = self.b, self.plan.form.lanes
+        out = self.plan.geometry.lines[-1].out
+        whole = out // lanes * lanes
+        if whole:
+            with b.loop(0, whole, lanes) as x:
+                self._vector(x.index, at, lanes)
+        if out % lanes:
+            begin = out - lanes if self.reaches_back else whole
+            self._vector(b.i64(begin), at, lanes if self.reaches_back else out - whole)
+
+    def _vector(self, x: Value, at: Value, active: int) -> None:
+        em, lanes = self.emitter, self.plan.form.lanes
+        axis = self.epilogue.axes[-1]
+        em.active = active
+        em.enter(axis, x, vectorised=lanes > 1)
+        em.locals[self.epilogue.result] = self._sum(x, at, active)
+        for tensor in self.epilogue.values:
+            em.emit(self.epilogue.values[tensor])
+        for store in self.epilogue.stores:
+            assert isinstance(store, Store)
+            em.store(store.tensor, store.indices, em.emit(store.value))
+        del em.locals[self.epilogue.result]
+        em.leave(axis)
+        em.active = lanes
+
+    def _sum(self, x: Value, at: Value, active: int) -> Value:
+        """The sums of a vector of outputs, from as many phases as their columns have."""
+        b, form = self.b, self.plan.form
+        lanes, element = form.lanes, self.plan.geometry.element
+        spread = self.plan.geometry.lines[-1].spread
+        type_ = vector(element, lanes)
+        phase_size = form.channels.tall[1] * form.sums
+
+        def pointer(place: Value) -> Value:
+            return b.offset(self.sums, b.add(at, place), element)
+
+        if spread == 1:
+            return b.load(type_, pointer(x))
+        if spread == 2 and lanes > 1:
+            half = quotient(b, x, 2)
+            even = b.load(type_, pointer(half))
+            odd = b.load(type_, pointer(b.add(half, b.i64(phase_size))))
+            order = [lane // 2 + lane % 2 * lanes for lane in range(lanes)]
+            return b.shuffle(even, odd, order)
+        result = b.poison(type_)
+        for lane in range(active):
+            column = b.add(x, b.i64(lane))
+            place = b.mul(remainder(b, column, spread), b.i64(phase_size))
+            one = b.load(element, pointer(b.add(place, quotient(b, column, spread))))
+            if lanes == 1:
+                return one
+            result = b.insert(result, one, lane)
+        return result

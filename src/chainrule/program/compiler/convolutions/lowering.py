@@ -1,0 +1,132 @@
+"""Convolutions among the instructions of a block, and the kernels that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler import debug
+from chainrule.program.compiler.convolutions.emission import PixelEmitter, emit_weights
+from chainrule.program.compiler.convolutions.geometry import describe
+from chainrule.program.compiler.convolutions.operands import (
+    Convolution,
+    Epilogue,
+    convolution_of,
+)
+from chainrule.program.compiler.convolutions.planning import (
+    PixelPlan,
+    is_worthwhile,
+    plan_pixels,
+)
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.indices import Axis
+from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.kernel_facts import origins, titles, traffic
+from chainrule.program.compiler.kernels import Kernel
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.lowering.elements import loads
+from chainrule.program.compiler.schedule import KernelItem
+from chainrule.program.compiler.target import Target
+
+GAIN = 4.0  # how much faster the arithmetic runs than a nest's
+
+Write = Callable[[Builder, Memory, Value, Value], None]
+
+
+class Host(Protocol):
+    """What a lowering offers: where kernels and their memory go."""
+
+    module: Module
+    owned: list[Tensor]
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """The tensor whose memory a tensor lies in."""
+
+    def function(self, pointers: Sequence[Tensor], blames: list[int], emit: Write) -> str:
+        """Write a kernel's function; its name."""
+
+
+def plan_of(x: Instruction, target: Target) -> PixelPlan | None:
+    """How a convolution is computed; None if it is a plain loop, or another op."""
+    if x.op.name != "convolution" or x.result.dtype not in (np.float32, np.float64):
+        return None
+    geometry = describe(x)
+    if not is_worthwhile(geometry):
+        return None
+    return plan_pixels(geometry, target)
+
+
+def bring_images_to_memory(
+    block: Block, is_virtual: Callable[[Instruction], bool], target: Target
+) -> None:
+    """Copy images that would have to be computed while they are laid out."""
+
+    def is_leaf(tensor: Tensor) -> bool:
+        return tensor.producer is None or not is_virtual(tensor.producer)
+
+    result: list[Instruction] = []
+    for x in block.instructions:
+        if plan_of(x, target) is not None and convolution_of(x, is_leaf) is None:
+            image = x.operands[0]
+            copy = Instruction(
+                REGISTRY["barrier"], [image], {}, [(image.shape, image.dtype)], x.origin
+            )
+            result.append(copy)
+            x.operands[0] = copy.result
+        result.append(x)
+    block.instructions = result
+
+
+def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> list[KernelItem]:
+    """The kernels of a convolution and of what fusion put behind it."""
+    x = convolution.instruction
+    plan = plan_of(x, host.module.target)
+    assert plan is not None
+    debug.tell(debug.NESTS, lambda: f"{x!r} as {plan.form}, then {kernel}")
+    packed = Tensor((plan.packed_weights,), x.result.dtype, name="packed weights")
+    host.owned.append(packed)
+    axes = [Axis(n, f"c{i}") for i, n in enumerate(x.result.shape)]
+    epilogue = Epilogue(kernel, x.result, axes)
+    emitter = PixelEmitter(convolution, plan, epilogue, packed, host.root)
+    where = origins(kernel.group.members)
+    weights = list(_sources(convolution, 1))
+    first = _item(
+        host,
+        [*weights, packed],
+        lambda b, memory, i, j: emit_weights(convolution, plan, b, memory, packed, i, j),
+        {packed},
+    )
+    first.tasks = plan.geometry.groups * plan.geometry.outs
+    first.title, first.where = "weights of convolution", where
+    pointers = [*_sources(convolution, 0), packed, *epilogue.read, *epilogue.written_in_order]
+    second = _item(host, list(dict.fromkeys(pointers)), emitter.emit, set(epilogue.written))
+    second.tasks, second.flops, second.gain = plan.tasks, plan.geometry.flops, GAIN
+    second.title = f"{_title(plan)} {titles(kernel.group.members[1:])}".strip()
+    second.where = where
+    return [first, second]
+
+
+def _title(plan: PixelPlan) -> str:
+    g = plan.geometry
+    kernel = "x".join(str(line.kernel) for line in g.lines)
+    groups = f" in {g.groups} groups" if g.groups > 1 else ""
+    return f"convolution {g.channels * g.groups}->{g.outs * g.groups} {kernel}{groups}"
+
+
+def _sources(convolution: Convolution, operand: int) -> dict[Tensor, None]:
+    """Tensors in memory that an operand is read from."""
+    g = convolution.geometry
+    places = [Axis(line.kernel if operand else line.source) for line in g.lines]
+    found = convolution.any_element(operand, places)
+    return dict.fromkeys(load.tensor for load in loads(found))
+
+
+def _item(host: Host, pointers: list[Tensor], emit: Write, writes: set[Tensor]) -> KernelItem:
+    blames: list[int] = []
+    name = host.function(pointers, blames, emit)
+    reads = {t for t in pointers if t not in writes}
+    return KernelItem(name, pointers, reads, writes, 1, blames, 0.0, traffic(pointers))

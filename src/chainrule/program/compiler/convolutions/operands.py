@@ -1,0 +1,148 @@
+"""A convolution's operands as expressions of its axes, and its result's axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chainrule.program.compiler.convolutions.geometry import Geometry, describe
+from chainrule.program.compiler.expressions import Expression, Load, Local
+from chainrule.program.compiler.indices import (
+    Axis,
+    Index,
+    Quotient,
+    Remainder,
+    axis_index,
+    integer,
+)
+from chainrule.program.compiler.instructions import Instruction, Tensor
+from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.lowering.elements import Indices, loads
+from chainrule.program.compiler.reading import Reader
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A ``convolution`` whose operands can be read element by element.
+
+    Args:
+        instruction: The instruction.
+        geometry: Its sizes.
+        is_leaf: True for tensors in memory.
+    """
+
+    instruction: Instruction
+    geometry: Geometry
+    is_leaf: Callable[[Tensor], bool]
+
+    def image(self, batch: Axis, group: Axis, channel: Axis, places: Sequence[Index]) -> Expression:
+        """The element of the image at a batch's element, a group's channel and inputs' places."""
+        number = axis_index(group) * self.geometry.channels + axis_index(channel)
+        reader = Reader(self.is_leaf)
+        return reader(self.instruction.operands[0], (axis_index(batch), number, *places))
+
+    def weight(self, group: Axis, out: Axis, channel: Axis, places: Sequence[Index]) -> Expression:
+        """The weight of a group's output and input channel at a place of the kernel."""
+        number = axis_index(group) * self.geometry.outs + axis_index(out)
+        reader = Reader(self.is_leaf)
+        return reader(self.instruction.operands[1], (number, axis_index(channel), *places))
+
+    def any_element(self, operand: int, places: Sequence[Axis]) -> Expression:
+        """An element of the image (operand 0) or the weights (1)."""
+        g = self.geometry
+        numbers = [axis_index(axis) for axis in places]
+        if operand == 0:
+            return self.image(Axis(g.batch), Axis(g.groups), Axis(g.channels), numbers)
+        return self.weight(Axis(g.groups), Axis(g.outs), Axis(g.channels), numbers)
+
+
+def convolution_of(x: Instruction, is_leaf: Callable[[Tensor], bool]) -> Convolution | None:
+    """The convolution; None if its image is computed while it is read, or read across rows."""
+    found = Convolution(x, describe(x), is_leaf)
+    g = found.geometry
+    places = [Axis(line.source) for line in g.lines]
+    image = found.any_element(0, places)
+    if not isinstance(image, Load) or image.guard is not None or is_divided([image], places[-1]):
+        return None
+    return found
+
+
+def is_divided(expressions: Sequence[Expression], axis: Axis) -> bool:
+    """True if an axis is divided on the way to an element: vectors then begin at whole lanes."""
+    for expression in expressions:
+        for load in loads(expression):
+            for index in load.indices:
+                for atom in index.terms:
+                    if isinstance(atom, Quotient | Remainder) and axis in atom.axes:
+                        return True
+    return False
+
+
+def constant_places(numbers: Sequence[int]) -> list[Index]:
+    """Fixed places of the kernel as indices."""
+    return [integer(n) for n in numbers]
+
+
+class Epilogue:
+    """What fusion put behind a convolution, at the axes of its result.
+
+    Args:
+        kernel: The statements: stores at the result's axes.
+        result: The convolution's result.
+        axes: An axis for each of the result's.
+    """
+
+    def __init__(self, kernel: Kernel, result: Tensor, axes: Sequence[Axis]) -> None:
+        self.result = result
+        self.axes = tuple(axes)
+        table: dict[Axis, Index] = {}
+        for place, axis in zip(kernel.group.places[result], axes, strict=True):
+            if place is not None:
+                table[kernel.outer[place]] = axis_index(axis)
+        self.values: dict[Tensor, Expression] = {}
+        self.stores: list[Store] = []
+        for loop in kernel.loops:
+            self._take(loop, table)
+
+    def _take(self, loop: InnerLoop, table: dict[Axis, Index]) -> None:
+        for tensor, value in loop.values.items():
+            self.values[tensor] = value.substitute(table)
+        for statement in loop.statements:
+            where: Indices = tuple(i.substitute(table) for i in statement.indices)
+            if isinstance(statement, Store):
+                value = statement.value.substitute(table)
+                self.stores.append(Store(statement.tensor, where, value))
+            elif statement.stored:
+                own = Local(statement.tensor, frozenset(self.axes))
+                self.stores.append(Store(statement.tensor, where, own))
+
+    @property
+    def expressions(self) -> list[Expression]:
+        """All values."""
+        return [*self.values.values(), *(s.value for s in self.stores)]
+
+    @property
+    def written_in_order(self) -> list[Tensor]:
+        """Tensors that are written, in order."""
+        return [s.tensor for s in self.stores]
+
+    @property
+    def written(self) -> frozenset[Tensor]:
+        """Tensors that are written."""
+        return frozenset(s.tensor for s in self.stores)
+
+    @property
+    def read(self) -> list[Tensor]:
+        """Tensors that are read from memory."""
+        return list(dict.fromkeys(x.tensor for e in self.expressions for x in loads(e)))
+
+    def may_repeat(self, root: Callable[[Tensor], Tensor], axis: Axis) -> bool:
+        """True if it may run twice for an element, in vectors that begin anywhere along an axis."""
+        overwritten = {root(t) for t in self.written} & {root(t) for t in self.read}
+        divided = any(
+            isinstance(atom, Quotient | Remainder) and axis in atom.axes
+            for s in self.stores
+            for index in s.indices
+            for atom in index.terms
+        )
+        return not overwritten and not divided and not is_divided(self.expressions, axis)

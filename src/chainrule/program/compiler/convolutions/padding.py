@@ -1,0 +1,177 @@
+"""Writes the code that lays the images of a task out in its buffer, with zeros around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chainrule.program.compiler.convolutions.operands import Convolution
+from chainrule.program.compiler.convolutions.planes import Planes
+from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.values import Emitter
+from chainrule.program.compiler.expressions import Expression
+from chainrule.program.compiler.indices import Axis, Index, axis_index
+from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+
+
+class Padder:
+    """Fills the buffer of a task.
+
+    Places are written in the order of memory, so that a vector may reach over the end of a row into
+    zeros, and into what is written after it.
+
+    Args:
+        convolution: Whose image.
+        planes: How the buffer lies.
+        builder: The function.
+        memory: Where tensors lie.
+        buffer: The buffer; made of zeros by ``clear`` before the first task.
+    """
+
+    def __init__(
+        self,
+        convolution: Convolution,
+        planes: Planes,
+        builder: Builder,
+        memory: Memory,
+        buffer: Value,
+    ) -> None:
+        self.convolution = convolution
+        self.planes = planes
+        self.b = builder
+        self.buffer = buffer
+        self.element = planes.geometry.element
+        self.emitter = Emitter(builder, memory, planes.lanes)
+
+    def clear(self) -> None:
+        """Zeros everywhere: what lies around images stays so."""
+        clear(self.b, self.buffer, self.element, self.planes.lanes, self.planes.size)
+
+    def fill(self, group: Value, image: Value, band: Value) -> None:
+        """Write the images of a task.
+
+        Args:
+            group: Number of the group of channels.
+            image: Number of the first image.
+            band: Output from which the band of rows begins.
+        """
+        b, planes, geometry = self.b, self.planes, self.planes.geometry
+        axes = [Axis(n) for n in (geometry.batch, geometry.groups, geometry.channels)]
+        self.emitter.enter(axes[1], group)
+        with b.loop(0, geometry.channels) as channel:
+            self.emitter.enter(axes[2], channel.index)
+            start = b.mul(channel.index, b.i64(planes.channel))
+            for number, plane in enumerate(planes.plane_numbers()):
+                begin = b.add(start, b.i64(number * planes.plane))
+                self._plane(axes, plane, image, band, begin)
+            self.emitter.leave(axes[2])
+        self.emitter.leave(axes[1])
+
+    def _plane(
+        self, axes: Sequence[Axis], plane: Sequence[int], image: Value, band: Value, start: Value
+    ) -> None:
+        b, planes, geometry = self.b, self.planes, self.planes.geometry
+        lines = geometry.lines
+        counters = [Axis(line.in_plane(p)) for line, p in zip(lines, plane, strict=True)]
+        if any(axis.extent == 0 for axis in counters):
+            return
+        places: list[Index] = [
+            axis_index(axis) * line.stride + p
+            for axis, line, p in zip(counters, lines, plane, strict=True)
+        ]
+        value = self.convolution.image(axes[0], axes[1], axes[2], places)
+
+        def row(at: Value) -> None:
+            self._row(value, counters[-1], at)
+
+        body: Callable[[Value], None] = row
+        for axis in reversed(range(len(lines) - 1)):
+            body = self._rows(axis, plane[axis], counters[axis], band, value, body)
+        if len(lines) == 1 and planes.is_banded:
+            raise ValueError("a line of pixels has no bands of rows")
+        with b.loop(0, planes.images) as number:
+            self.emitter.enter(axes[0], b.add(image, number.index))
+            self.emitter.hoist([value], frozenset())
+            body(b.add(start, b.mul(number.index, b.i64(planes.strides[0]))))
+            self.emitter.leave(axes[0])
+
+    def _rows(
+        self,
+        axis: int,
+        plane: int,
+        counter: Axis,
+        band: Value,
+        value: Expression,
+        body: Callable[[Value], None],
+    ) -> Callable[[Value], None]:
+        """A loop over the rows along one axis around ``body``, which gets the row's place."""
+        b, planes = self.b, self.planes
+        low = planes.geometry.lines[axis].shifts[0]
+        stride = planes.strides[axis + 1]
+
+        def enter(j: Value, source: Value, at: Value) -> None:
+            self.emitter.enter(counter, source)
+            self.emitter.hoist([value], frozenset())
+            body(b.add(at, b.mul(j, b.i64(stride))))
+            self.emitter.leave(counter)
+
+        def whole(at: Value) -> None:
+            first, last = planes.inside(axis, plane)
+            with b.loop(first, last) as j:
+                enter(j.index, b.add(j.index, b.i64(low)), at)
+
+        def banded(at: Value) -> None:
+            with b.loop(0, planes.length(axis)) as j:
+                source = b.add(b.add(j.index, band), b.i64(low))
+                inside = b.compare("ult", source, b.i64(counter.extent))
+                outside = b.binary("xor", inside, b.constant("i1", True))
+                with b.when(inside):
+                    enter(j.index, source, at)
+                with b.when(outside):
+                    place = b.add(at, b.mul(j.index, b.i64(stride)))
+                    pointer = b.offset(self.buffer, place, self.element)
+                    clear(b, pointer, self.element, planes.lanes, stride)
+
+        return banded if axis == 0 and planes.is_banded else whole
+
+    def _row(self, value: Expression, counter: Axis, at: Value) -> None:
+        """Copy one row; the last vector reaches back where the row does not end with one."""
+        b, planes = self.b, self.planes
+        axis = len(planes.geometry.lines) - 1
+        low = planes.geometry.lines[axis].shifts[0]
+        first, last = planes.inside(axis, 0)
+        last = min(last, counter.extent - low)
+        size, lanes = last - first, planes.lanes
+        if size <= 0:
+            return
+        whole = size // lanes * lanes
+        if whole:
+            with b.loop(first, first + whole, lanes) as j:
+                self._copy(value, counter, j.index, low, at, lanes)
+        if size % lanes:
+            begin = last - lanes if whole else first
+            self._copy(value, counter, b.i64(begin), low, at, min(size, lanes))
+
+    def _copy(
+        self, value: Expression, counter: Axis, j: Value, low: int, at: Value, active: int
+    ) -> None:
+        b, lanes = self.b, self.planes.lanes
+        emitter = self.emitter
+        emitter.active = active
+        emitter.enter(counter, b.add(j, b.i64(low)), vectorised=lanes > 1)
+        x = emitter.vector(value)
+        if active < lanes:
+            mask = b.first_lanes(active, lanes)
+            x = b.select(mask, x, b.zero(x.type))
+        pointer = b.offset(self.buffer, b.add(at, j), self.element)
+        b.store(x, pointer)
+        emitter.leave(counter)
+        emitter.active = lanes
+
+
+def clear(b: Builder, pointer: Value, element: str, lanes: int, size: int) -> None:
+    """Write zeros to ``size`` elements, rounded up to whole vectors."""
+    zero = b.zero(vector(element, lanes))
+    if lanes_of(zero.type) == 1:
+        zero = b.constant(element, 0.0)
+    with b.loop(0, -(-size // lanes) * lanes, lanes) as place:
+        b.store(zero, b.offset(pointer, place.index, element))

@@ -1,0 +1,123 @@
+"""Chooses how a convolution is computed, from its sizes and the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chainrule.program.compiler.convolutions.geometry import Geometry
+from chainrule.program.compiler.convolutions.pixels import Pixels, choose_tile
+from chainrule.program.compiler.convolutions.planes import Planes
+from chainrule.program.compiler.llvm.builder import size_of
+from chainrule.program.compiler.target import Target
+
+ENOUGH_TASKS = 16
+LEAST_FLOPS = 8192  # below this a plain loop is as good
+MOST_PLACES = 128  # of a kernel
+MOST_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class PixelPlan:
+    """A convolution with pixels in the lanes.
+
+    Args:
+        form: The tiles of a task.
+        parts: Tasks that share the output channels of the same pixels.
+    """
+
+    form: Pixels
+    parts: int
+
+    @property
+    def geometry(self) -> Geometry:
+        """The convolution."""
+        return self.form.geometry
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of images."""
+        return self.geometry.batch // self.form.planes.images
+
+    @property
+    def bands(self) -> int:
+        """Bands of rows of an image; the last one reaches back where they do not fit."""
+        return -(-self.geometry.lines[0].count // self.form.planes.band)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return self.blocks * self.geometry.groups * self.bands * self.parts
+
+    def weights_before(self, phase: tuple[int, ...]) -> int:
+        """Packed weights of the phases before this one."""
+        total = 0
+        for other in self.geometry.phases:
+            if other == phase:
+                break
+            total += self._weights(other)
+        return total
+
+    def _weights(self, phase: tuple[int, ...]) -> int:
+        return self.geometry.groups * self.geometry.outs * self.depth(phase)
+
+    def depth(self, phase: tuple[int, ...]) -> int:
+        """Multiply-adds of an output of the phase."""
+        lines = self.geometry.lines
+        taps = [len(line.taps(p)) for line, p in zip(lines, phase, strict=True)]
+        return self.geometry.channels * math.prod(taps)
+
+    @property
+    def packed_weights(self) -> int:
+        """Elements of the packed weights of all phases."""
+        return sum(map(self._weights, self.geometry.phases))
+
+
+def is_worthwhile(geometry: Geometry) -> bool:
+    """True if the convolution has a fast form and is large enough for it."""
+    places = math.prod(line.kernel for line in geometry.lines)
+    pixels = math.prod(line.out for line in geometry.lines)
+    small = places <= max(9, min(MOST_PLACES, pixels))
+    return small and geometry.flops >= LEAST_FLOPS
+
+
+def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
+    """The plan with the least time by count; None if a row of channels does not fit the cache."""
+    size = size_of(geometry.element)
+    lanes = target.lanes(size)
+    best: tuple[float, PixelPlan] | None = None
+    for images, band in _cuts(geometry):
+        planes = Planes(geometry, images, band, lanes)
+        if planes.size * size > target.level2 // 3:
+            continue
+        form, cycles = choose_tile(planes, target)
+        plan = PixelPlan(form, 1)
+        depth = sum(map(plan.depth, geometry.phases))
+        n_tasks = max(1, plan.blocks * plan.bands)
+        traffic = plan.packed_weights / geometry.groups * size / 16
+        if traffic * 16 > target.level2 // 2:
+            traffic *= 3
+        time = n_tasks * (cycles * depth + traffic + planes.size / lanes + 200)
+        if geometry.groups * n_tasks < ENOUGH_TASKS:
+            time *= 1.0 + 0.02 * (ENOUGH_TASKS - geometry.groups * n_tasks)
+        if best is None or time < best[0] * 0.99:
+            best = time, plan
+    if best is None:
+        return None
+    plan = best[1]
+    missing = -(-ENOUGH_TASKS // max(1, plan.tasks))
+    parts = min(missing, plan.form.channels.count) if geometry.flops > 2e5 else 1
+    return PixelPlan(plan.form, max(1, parts))
+
+
+def _cuts(geometry: Geometry) -> Iterator[tuple[int, int]]:
+    """Images in a block and rows in a band: several images whole, or one in bands."""
+    rows = geometry.lines[0].count
+    for images in range(1, min(MOST_IMAGES, geometry.batch) + 1):
+        if geometry.batch % images == 0:
+            yield images, rows
+    bands = 2 if len(geometry.lines) > 1 else rows + 1
+    while bands <= rows:
+        yield 1, -(-rows // bands)
+        bands *= 2

@@ -2,7 +2,9 @@
 
 import functools
 import math
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +18,12 @@ from chainrule.program.compiler.native import NativeProgram
 from chainrule.program.compiler.runtime.counts import exactly
 from chainrule.program.interpreter import Plan
 
+sys.path.insert(0, str(Path(__file__).parent))
+import random_kinds
+
 SIZES = [0, 1, 2, 3, 3, 4, 5, 7, 8, 16, 17, 33]
 MOST = 6000  # elements of a value: graphs stay quick
-TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
+TOLERANCE = {"bfloat16": 0.3, "float16": 0.04, "float32": 2e-5, "float64": 1e-11}
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Writer:
     def __init__(self, random, floating=dtypes.float32, most_steps=9):
         self.random = random
         self.floating = floating
+        self.largest = 1e3 if dtypes.as_dtype(floating).itemsize > 2 else 30.0
         self.recipe = Recipe()
         for _ in range(random.randint(1, 3)):
             self.new_input(self.shape())
@@ -109,14 +115,13 @@ class Writer:
     def new_input(self, shape, integers=None):
         rng = np.random.default_rng(self.random.randint(0, 2**32))
         if integers is None:
-            array = rng.uniform(-2, 2, shape).astype(self.floating)
-            bound = 2.0
-        else:
-            array = rng.integers(0, integers, shape)
-            bound = float(integers)
+            return self.insert(rng.uniform(-2, 2, shape).astype(self.floating), 2.0)
+        return self.insert(rng.integers(0, integers, shape), float(integers))
+
+    def insert(self, array, bound):
+        """Make an array the last input: numbers of values from there on move up by one."""
         self.recipe.inputs.append(array)
         number = len(self.recipe.inputs) - 1
-        # inputs come first: what follows moves up by one
         self.recipe.steps = [
             (name, f, [i + (i >= number) for i in operands])
             for name, f, operands in self.recipe.steps
@@ -129,7 +134,7 @@ class Writer:
         fits = [
             i
             for i, k in enumerate(self.recipe.known)
-            if k.dtype == self.floating and k.bound < 1e3 and test(k)
+            if k.dtype == self.floating and k.bound < self.largest and test(k)
         ]
         if not fits:
             return None
@@ -195,7 +200,7 @@ class Writer:
             i
             for i, k in enumerate(self.recipe.known)
             if k.dtype == self.floating
-            and k.bound < 1e3
+            and k.bound < self.largest
             and len(k.shape) <= len(shape)
             and all(a in (1, b) for a, b in zip(k.shape[::-1], shape[::-1], strict=False))
         ]
@@ -434,7 +439,7 @@ W = Writer
 KINDS = [
     W.unary, W.unary, W.kinked, W.binary, W.binary, W.binary, W.extremum, W.movement, W.movement,
     W.movement, W.join, W.reduction, W.reduction, W.position, W.running, W.softmax, W.product,
-    W.product, W.gather, W.loop, W.branch,
+    W.product, W.gather, W.loop, W.branch, *random_kinds.KINDS,
 ]  # fmt: skip
 
 

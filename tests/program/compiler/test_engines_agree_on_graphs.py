@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chainrule import ops
 from chainrule.array import asarray, trace
+from chainrule.autodiff.reverse import pull_back
 from chainrule.graph import Graph
 from chainrule.ops import dtypes
 from chainrule.program.compiler.compiling import plan
@@ -134,3 +135,15 @@ def test_what_spreads_a_product_is_no_epilogue():
 
 def test_a_padded_scalar():
     both_engines(lambda v: [ops.pad(v * 2.0, ())], np.float32(3.0).reshape(()))
+
+
+def test_an_index_computed_beside_its_reader_is_not_taken_out_of_the_loops():
+    x = np.random.default_rng(0).normal(size=(1, 7, 8, 3)).astype(np.float32)
+
+    def none_of(v, i, none):
+        rows = ops.take(v, i, axis=0)
+        whole = ops.scatter_items(ops.zeros_like(v), i, rows * 0.5, mode="add")
+        found = ops.take(whole, none, axis=0)
+        return [found, *pull_back([found], [asarray(x[:0])], [v])]
+
+    both_engines(none_of, x, np.zeros(3, np.int64), np.zeros(0, np.int64))

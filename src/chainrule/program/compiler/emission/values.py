@@ -105,7 +105,7 @@ class Emitter(Positions):
 
     def _hoist_index(self, index: Index) -> None:
         terms = {a: c for a, c in index.terms.items() if all(x in self.counters for x in a.axes)}
-        if terms and not any(isinstance(a, Lookup) for a in terms):
+        if terms and not lookups(Index(terms)):
             self.index(Index(terms))
 
     # -- expressions --------------------------------------------------------------------------

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.errors import CompilerError, IndexRangeError
 from chainrule.ops.dtypes import as_dtype
 from chainrule.program.compiler import cache, debug
+from chainrule.program.compiler.keys import GraphKey
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.runtime import team
 from chainrule.program.compiler.runtime.arena import borrow
@@ -21,6 +25,18 @@ from chainrule.program.compiler.runtime.counts import get_num_threads
 from chainrule.program.compiler.table import FIRST_SLOT, OUT_OF_BOUNDS
 
 Spec = tuple[tuple[int, ...], "np.dtype[Any]"]
+
+
+class CodeKey(NamedTuple):
+    """What machine code is found by.
+
+    Args:
+        text: Key of the cache.
+        graph: The graph's own; its places are those that the code may blame.
+    """
+
+    text: str
+    graph: GraphKey
 
 
 @dataclass(frozen=True)
@@ -101,24 +117,34 @@ class Machine:
     kernels: list[KernelRecord]
     places: list[PlaceRecord] = field(default_factory=list)
 
-    def to_metadata(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+    def to_metadata(self, places: Sequence[str]) -> dict[str, Any]:
+        """As JSON can hold it.
+
+        Args:
+            places: Those of the graph; what is blamed is kept as its number there.
+        """
         plain = asdict(self)
+        plain["blamed"] = [places.index(x) if x in places else x for x in self.blamed]
         for key in ("inputs", "outputs"):
             plain[key] = [[list(shape), str(dtype)] for shape, dtype in getattr(self, key)]
         plain["panels"] = {str(n): asdict(p) for n, p in self.panels.items()}
         return plain
 
     @staticmethod
-    def from_metadata(plain: dict[str, Any]) -> Machine:
-        """Back from JSON."""
+    def from_metadata(plain: dict[str, Any], places: Sequence[str]) -> Machine:
+        """Back from JSON.
+
+        Args:
+            plain: As ``to_metadata`` made it.
+            places: Those of the graph that it is wanted for: its lines may have moved.
+        """
         return Machine(
             inputs=[(tuple(s), as_dtype(d)) for s, d in plain["inputs"]],
             outputs=[(tuple(s), as_dtype(d)) for s, d in plain["outputs"]],
             results=[(kind, number) for kind, number in plain["results"]],
             arena_bytes=plain["arena_bytes"],
             n_threads=plain["n_threads"],
-            blamed=plain["blamed"],
+            blamed=[places[x] if isinstance(x, int) else x for x in plain["blamed"]],
             panels={
                 int(n): PanelRecord(tuple(p["shape"]), p["axis"], p["width"])
                 for n, p in plain["panels"].items()
@@ -202,40 +228,72 @@ class MachineCode:
             where=self.machine.blamed[code - 1],
         )
 
-    def save(self, key: str) -> None:
+    def save(self, key: CodeKey) -> None:
         """Keep it in the cache for later processes."""
         blobs = {"code": self.object}
         for name, arrays in (("constant", self.constants), ("kept", self.kept)):
             for number, array in enumerate(arrays):
                 blobs[f"{name}{number}"] = _array_bytes(array)
-        cache.store(key, self.machine.to_metadata(), blobs)
+        cache.store(key.text, self.machine.to_metadata(key.graph.places), blobs)
 
     @staticmethod
-    def find(key: str) -> MachineCode | None:
+    def find(key: CodeKey) -> MachineCode | None:
         """What an earlier process kept under a key; None if there is nothing."""
-        entry = cache.lookup(key)
+        entry = cache.lookup(key.text)
         if entry is None:
             return None
         found: dict[str, list[np.ndarray]] = {"constant": [], "kept": []}
         for name, arrays in found.items():
             while f"{name}{len(arrays)}" in entry.blobs:
                 arrays.append(_array_from(entry.blobs[f"{name}{len(arrays)}"]))
-        machine = Machine.from_metadata(entry.metadata)
+        machine = Machine.from_metadata(entry.metadata, key.graph.places)
         made = MachineCode(machine, entry.blobs["code"], found["constant"], found["kept"])
         made.from_cache = True
         return made
 
 
-def cached(key: str | None, make: Callable[[], MachineCode]) -> MachineCode:
-    """The machine code of a key: from the cache, or made and kept there."""
+_making: dict[str, threading.RLock] = {}
+_making_guard = threading.Lock()
+
+
+def _forget_in_child() -> None:
+    """Threads that were compiling are not there in a forked child."""
+    global _making_guard
+    _making_guard = threading.Lock()
+    _making.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+@contextlib.contextmanager
+def _alone(key: str) -> Iterator[None]:
+    """One thread at a time, for each key."""
+    with _making_guard:
+        lock = _making.setdefault(key, threading.RLock())
+    try:
+        with lock:
+            yield
+    finally:
+        with _making_guard:
+            _making.pop(key, None)
+
+
+def cached(key: CodeKey | None, make: Callable[[], MachineCode]) -> MachineCode:
+    """The machine code of a key: from the cache, or made and kept there.
+
+    Threads that want the same at once wait for the first, and find what it has made.
+    """
     # who wants to see the compiler at work must not be served from the cache
     if key is None or not cache.is_enabled() or debug.level() >= debug.SCHEDULES:
         return make()
-    found = MachineCode.find(key)
-    if found is None:
-        found = make()
-        found.save(key)
-    return found
+    with _alone(key.text):
+        found = MachineCode.find(key)
+        if found is None:
+            found = make()
+            found.save(key)
+        return found
 
 
 def address(array: np.ndarray) -> int:

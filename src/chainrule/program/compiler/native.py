@@ -10,8 +10,8 @@ import numpy as np
 
 from chainrule.graph import Graph
 from chainrule.program.compiler import cache, debug
-from chainrule.program.compiler.keys import UncacheableError, graph_key
-from chainrule.program.compiler.machine import MachineCode, address, cached
+from chainrule.program.compiler.keys import GraphKey, UncacheableError
+from chainrule.program.compiler.machine import CodeKey, MachineCode, address, cached
 from chainrule.program.compiler.options import is_checked
 from chainrule.program.compiler.panels import from_panels, panel_elements, to_panels
 from chainrule.program.compiler.runtime.arena import aligned_empty
@@ -282,11 +282,12 @@ def ready(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return array
 
 
-def _key(graph: Graph, *options: Any) -> str | None:
+def _key(graph: Graph, *options: Any) -> CodeKey | None:
     """Key of the cache; None if the graph has none."""
     if not cache.is_enabled():
         return None
     try:
-        return cache.make_key("graph", graph_key(graph), is_checked(), *options)
+        key = GraphKey(graph)
     except UncacheableError:
         return None
+    return CodeKey(cache.make_key("graph", key.text, is_checked(), *options), key)

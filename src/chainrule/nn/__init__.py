@@ -126,6 +126,23 @@ from chainrule.nn.normalization import (
     LocalResponseNorm,
     RMSNorm,
 )
+from chainrule.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from chainrule.nn.parameter import Parameter
 from chainrule.nn.perceptron import Perceptron
 from chainrule.nn.pooling import (
@@ -146,6 +163,12 @@ from chainrule.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+)
+from chainrule.nn.resizing import (
+    PixelShuffle,
+    PixelUnshuffle,
+    Unflatten,
+    Upsample,
 )
 from chainrule.nn.standardize import Standardize
 from chainrule.nn.summary import Summary
@@ -171,6 +194,12 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "BinaryStep",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -223,9 +252,17 @@ __all__ = [
     "Parameter",
     "Perceptron",
     "PinballLoss",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "ScaledTanh",
     "Sequential",
     "SiLU",
@@ -241,6 +278,11 @@ __all__ = [
     "Summary",
     "Tanh",
     "TripletMarginLoss",
+    "Unflatten",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "binary_step",

@@ -88,6 +88,11 @@ from chainrule.nn.functional.regression import (
     sum_squared_error,
     triplet_margin_loss,
 )
+from chainrule.nn.functional.resizing import (
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -125,6 +130,7 @@ __all__ = [
     "hinge_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div_loss",
     "l1_loss",
     "layer_norm",
@@ -145,6 +151,8 @@ __all__ = [
     "nll_loss",
     "pad",
     "pinball_loss",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",

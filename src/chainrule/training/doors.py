@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.array import Array
+from chainrule.data.augmentation import Augmentation
 from chainrule.errors import ArgumentError, DataError
 from chainrule.ops.origin import here
 
@@ -29,6 +30,8 @@ class Samples:
         weights: One number ≥ 0 a sample; None: all 1.
         role: ``"training"`` or ``"validation"``, for messages.
         class_names: Names of the classes, where the data set knows them.
+        augmentation: How training changes the inputs, anew in each epoch; None: not at all.
+        dtype: The model's floating type, which augmented samples are cast to; None: as they are.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -36,6 +39,8 @@ class Samples:
     weights: np.ndarray | None = None
     role: str = "training"
     class_names: tuple[str, ...] | None = None
+    augmentation: Augmentation | None = None
+    dtype: np.dtype[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -58,6 +63,39 @@ class Samples:
         inputs = tuple(x[chosen] for x in self.inputs)
         return replace(self, inputs=inputs, targets=self.targets[chosen], weights=weights)
 
+    def batch(self, indices: np.ndarray, epoch: int, seed: int) -> tuple[np.ndarray, ...]:
+        """The arrays of some samples as training sees them in an epoch.
+
+        Args:
+            indices: Sample numbers, (n,).
+            epoch: Number of the epoch, from 0.
+            seed: The run's.
+        """
+        if self.augmentation is None:
+            return tuple(x[indices] for x in self.arrays)
+        made = self.augmentation.batch(self.arrays, indices, epoch, seed)
+        return tuple(cast_floats(x, self.dtype) for x in made)
+
+    def first(self, n: int) -> Samples:
+        """The first ``n`` samples (or all), as training sees them, no longer to be augmented."""
+        if self.augmentation is None:
+            return self.rows(slice(0, n))
+        images, targets, *weights = self.batch(np.arange(min(n, len(self))), 0, 0)
+        return replace(
+            self,
+            inputs=(images,),
+            targets=targets,
+            weights=weights[0] if weights else None,
+            augmentation=None,
+        )
+
+    def settled(self) -> Samples:
+        """The samples as measuring sees them: what is random is left out."""
+        if self.augmentation is None:
+            return self
+        inputs = tuple(cast_floats(self.augmentation.settle(x), self.dtype) for x in self.inputs)
+        return replace(self, inputs=inputs, augmentation=None)
+
 
 def as_samples(data: Any, role: str) -> Samples:
     """Take in data of any accepted form.
@@ -65,7 +103,8 @@ def as_samples(data: Any, role: str) -> Samples:
     Args:
         data: A tuple ``(inputs, targets)`` or ``(inputs, targets, weights)``, or a data set with
             attributes ``inputs``, ``targets`` and perhaps ``weights``; ``inputs`` may be a tuple
-            for a model with several arguments.
+            for a model with several arguments. A ``data.Augmented`` one is changed at random
+            where it is trained on.
         role: ``"training"``, ``"validation"``, ..., for messages.
 
     Raises:
@@ -95,6 +134,7 @@ def as_samples(data: Any, role: str) -> Samples:
         weights=None if weights is None else _as_array(weights, f"{role} sample weights"),
         role=role,
         class_names=None if names is None else tuple(map(str, names)),
+        augmentation=getattr(data, "augmentation", None),
     )
     _check_lengths(samples)
     return samples
@@ -174,12 +214,13 @@ def to_model_dtype(samples: Samples, dtype: np.dtype[Any]) -> Samples:
         inputs=tuple(cast_floats(x, dtype) for x in samples.inputs),
         targets=cast_floats(samples.targets, dtype),
         weights=None if samples.weights is None else samples.weights.astype(dtype),
+        dtype=dtype,
     )
 
 
-def cast_floats(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """The array in the model's type, if it is floating."""
-    if array.dtype.kind != "f" or array.dtype == dtype:
+def cast_floats(array: np.ndarray, dtype: np.dtype[Any] | None) -> np.ndarray:
+    """The array in the model's type, if it is floating and that is known."""
+    if array.dtype.kind != "f" or dtype is None or array.dtype == dtype:
         return array
     if array.dtype == np.float64 and "float64" not in _noticed:
         _noticed.add("float64")
@@ -282,6 +323,8 @@ def fingerprint(samples: Samples) -> str:
         stride = max(1, len(array) // 256)
         content = np.ascontiguousarray(array[::stride][:256]).tobytes()[: 1 << 20]
         parts.append(f"{array.dtype}{list(array.shape)}:{zlib.crc32(content):08x}")
+    if samples.augmentation is not None:
+        parts.append(repr(samples.augmentation))
     return " ".join(parts)
 
 

@@ -19,6 +19,7 @@ from chainrule.metrics import Total
 from chainrule.program import CompiledFunction, run_steps
 from chainrule.training.callbacks import Callback
 from chainrule.training.doors import Samples
+from chainrule.training.feeding import Feed, Resident, open_feed
 from chainrule.training.fit import Chunk, Fit
 from chainrule.training.pace import Pace
 from chainrule.training.steps import epoch_chunks
@@ -63,6 +64,7 @@ class Loop:
         self.seed = seed
         self.validate = validate
         self.pace = Pace()
+        self._feed: Feed = Resident(train)
         self._clock = time.perf_counter()
         self._before = fit.seconds
         self._epoch_start = fit.seconds
@@ -79,12 +81,16 @@ class Loop:
             try:
                 for callback in self.callbacks:
                     callback.on_fit_begin(fit)
+                self._feed = open_feed(
+                    self.train, self.batch_size, self.seed, fit.epoch, fit.step, fit.epochs
+                )
                 while fit.epoch < fit.epochs and not fit.stop_reason:
                     self._epoch(interrupted)
                     if interrupted:
                         fit.stop("interrupted")
                         raise KeyboardInterrupt
             finally:
+                self._feed.close()
                 self._tick()
                 for callback in self.callbacks:
                     callback.on_fit_end(fit)
@@ -118,10 +124,10 @@ class Loop:
         rows, first = parts[0], fit.step
         if first >= len(rows):
             rows, first = parts[1], first - len(rows)
-        rows = rows[first : first + self.pace.n_steps]
+        arrays, rows = self._feed.take(rows[first : first + self.pace.n_steps])
         known, start = self.program.n_compilations, time.perf_counter()
         try:
-            outputs = run_steps(self.program, self.state, self.train.arrays, rows)
+            outputs = run_steps(self.program, self.state, arrays, rows)
         except NonFiniteError as error:
             self._take_in(error.outputs)  # type: ignore[attr-defined]
             place = f"at step {fit.step + 1} of epoch {fit.epoch + 1} (update {fit.n_updates + 1})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chainrule.data import epoch_order
 from chainrule.program import profile_steps
 from chainrule.training.probe import mode
@@ -26,6 +28,10 @@ def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -
         trainer.optimizer.bind(-(-len(train) // rows))
     micro = -(-rows // trainer.gradient_accumulation)
     program = trainer.training_program((), micro, len(train.inputs))
+    arrays, order = train.arrays, order[:MOST_STEPS]
+    if train.augmentation is not None:  # what the steps take is measured, not how it is made
+        arrays = train.batch(order.reshape(-1), 0, trainer.seed)
+        order = np.arange(order.size).reshape(order.shape)
     state = [trainer.model, trainer.loss, trainer.optimizer]
     with mode(trainer.model, True), trainer.drawing():
-        return profile_steps(program, state, train.arrays, order[:MOST_STEPS], seconds=seconds)
+        return profile_steps(program, state, arrays, order, seconds=seconds)

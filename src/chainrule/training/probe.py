@@ -45,7 +45,7 @@ def try_out(model: Any, loss: Any, samples: Samples) -> Array:
         IndexRangeError: A label is no class of the model.
         ChainruleError: What the layers and the loss have to say.
     """
-    few = samples.rows(slice(0, N_ROWS))
+    few = samples.first(N_ROWS)
     inputs = [asarray(x) for x in few.inputs]
     with mode(model, False):
         prediction = model(*inputs)

@@ -71,7 +71,8 @@ def run_fit(
     train, validation = _take_in(trainer, train_data, validation_data)
     rows = rows_a_step(trainer, batch_size, len(train))
     if overfit_one_batch:
-        train = _first_batch(trainer, train, rows)
+        # learned by heart is one batch that stays as it is
+        train = _first_batch(trainer, train, rows).settled()
     _try_out(trainer, train, validation)
     if dry_run:
         return _dry_run(trainer, train, validation, rows)
@@ -242,7 +243,7 @@ def _try_out(trainer: Any, train: Samples, validation: Samples | None) -> None:
     """Let mistakes of data, model, loss and optimizer surface before the first step."""
     prediction = try_out(trainer.model, trainer.loss, train)
     for metric in trainer.metrics:
-        few = train.rows(slice(0, prediction.shape[0] if prediction.ndim else 1))
+        few = train.first(prediction.shape[0] if prediction.ndim else 1)
         metric.statistics(prediction, leaf(np.ascontiguousarray(few.targets)))
     warn_if_unscaled(trainer.model, train, prediction)
     warn_of_large_targets(train)
@@ -277,7 +278,7 @@ def _open_folder(run_dir: Any, resume: Any) -> RunFolder | None:
 
 
 def _image_shape(train: Samples) -> tuple[int, int] | None:
-    shape = tuple(n for n in train.inputs[0].shape[1:] if n != 1)
+    shape = tuple(n for n in train.first(1).inputs[0].shape[1:] if n != 1)
     return (shape[0], shape[1]) if len(shape) == 2 else None
 
 

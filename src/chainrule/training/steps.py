@@ -14,6 +14,7 @@ from chainrule.autodiff import value_and_grad
 from chainrule.errors import ArgumentError
 from chainrule.metrics import Metric
 from chainrule.ops import dtypes
+from chainrule.ops.origin import layer_scope
 
 
 class LossMean(Metric):
@@ -79,10 +80,19 @@ def takes_weights(loss: Callable[..., Any]) -> bool:
 
 
 def call_loss(loss: Callable[..., Any], prediction: Array, target: Array, weight: Any) -> Array:
-    """The loss of a batch, weighted where weights are given."""
-    if weight is None:
-        return loss(prediction, target)
-    return loss(prediction, target, sample_weight=weight)
+    """The loss of a batch, weighted where weights are given; messages call its place ``loss``."""
+    with layer_scope("loss"):
+        if weight is None:
+            return loss(prediction, target)
+        return loss(prediction, target, sample_weight=weight)
+
+
+def _measure(
+    metrics: Sequence[Metric], prediction: Array, target: Array, weight: Array | None
+) -> list[Array]:
+    """What the metrics sum up of a batch."""
+    with layer_scope("metrics"):
+        return [metric.statistics(prediction, target, weight) for metric in metrics]
 
 
 def share_of(loss: Any, target: Array, weight: Array | None, reduction: str) -> Array:
@@ -149,15 +159,19 @@ def training_step(
             (value, prediction), found = differentiate(model, *piece)
             predictions.append(prediction)
             losses.append(value)
-            share = share_of(loss, *_parts(piece, n_inputs)[1:], loss_mean.reduction)
-            shares.append(ops.astype(share, value.dtype))
+            with layer_scope("loss"):
+                share = share_of(loss, *_parts(piece, n_inputs)[1:], loss_mean.reduction)
+                shares.append(ops.astype(share, value.dtype))
             gradients.append(found)
         value, gradient, share = _combine(losses, shares, gradients, loss_mean.reduction)
         prediction = predictions[0] if len(predictions) == 1 else ops.concat(predictions)
         seen = [observer.observe(gradient) for observer in observers]
-        optimizer.update(model, gradient)
-        sums = [metric.statistics(prediction, y, weight) for metric in metrics]
-        return [value, loss_mean.of_batch(value, share), *sums, *seen]
+        with layer_scope("optimizer"):
+            optimizer.update(model, gradient)
+        sums = _measure(metrics, prediction, y, weight)
+        with layer_scope("loss"):
+            total = loss_mean.of_batch(value, share)
+        return [value, total, *sums, *seen]
 
     return step
 
@@ -215,9 +229,11 @@ def evaluation_step(
         x, y, weight = _parts(batch, n_inputs)
         prediction = model(*x)
         value = call_loss(loss, prediction, y, weight)
-        share = share_of(loss, y, weight, loss_mean.reduction)
-        sums = [metric.statistics(prediction, y, weight) for metric in metrics]
-        return [value, loss_mean.of_batch(value, share), *sums]
+        sums = _measure(metrics, prediction, y, weight)
+        with layer_scope("loss"):
+            share = share_of(loss, y, weight, loss_mean.reduction)
+            total = loss_mean.of_batch(value, share)
+        return [value, total, *sums]
 
     return evaluate
 

@@ -154,6 +154,7 @@ class Trainer:
         Args:
             train: ``(inputs, targets)``, ``(inputs, targets, weights)`` or a data set; nothing is
                 split off. float64 is cast to the model's type; integers are taken as they are.
+                ``data.Augmented`` changes images at random, in the background.
             validation: The same, measured after each epoch; None: nothing is.
             epochs: Passes over the data, 1 or more. None: 10, or for a resumed run as many as it
                 was started for.
@@ -312,13 +313,15 @@ class Trainer:
 
         Args:
             samples: What came in.
-            weigh: Fold the class weights in: for training data.
+            weigh: Fold the class weights in: for training data, which is augmented step by step;
+                of other data, only what is not random is done, at once.
         """
         doors.check_finite(samples)
         doors.check_weights(samples)
         if weigh:
             samples = doors.with_class_weights(samples, self.class_weight)
-        return doors.to_model_dtype(samples, self.dtype)
+        samples = doors.to_model_dtype(samples, self.dtype)
+        return samples if weigh else samples.settled()
 
     def prepare_training(self, data: Any) -> doors.Samples:
         """Training data as steps see it: checked, cast, class weights folded in."""

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
+from chainrule import random as draws
 from chainrule.array import asarray, trace
 from chainrule.autodiff.reverse import pull_back
 from chainrule.graph import Graph
@@ -100,11 +101,11 @@ def test_wide_and_foreign_code_is_emitted(name):
 # --- what the random graphs found -----------------------------------------------------------------
 
 
-def both_engines(function, *arrays):
+def both_engines(function, *arrays, target=None):
     graph = trace(function, [asarray(x) for x in arrays])
     values = [*arrays, *(x.data for x in graph.captured)]
     graph = Graph(graph.inputs, graph.outputs)
-    found = NativeProgram(graph).run(values)
+    found = NativeProgram(graph, target).run(values)
     for a, b in zip(found, Plan(graph).run(values), strict=True):
         compare(a, b, "")
 
@@ -147,3 +148,14 @@ def test_an_index_computed_beside_its_reader_is_not_taken_out_of_the_loops():
         return [found, *pull_back([found], [asarray(x[:0])], [v])]
 
     both_engines(none_of, x, np.zeros(3, np.int64), np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2"])
+@pytest.mark.parametrize("size", [3, 4, 7, 64])
+def test_words_of_one_block_fill_the_lanes(name, size):
+    def drop(v):
+        return [ops.where(draws.bernoulli(draws.key(1), 0.5, v.shape), v, 0.0)]
+
+    for dtype in (np.float32, np.float64):
+        x = np.arange(1, size + 1, dtype=dtype)
+        both_engines(drop, x, target=runnable(name))

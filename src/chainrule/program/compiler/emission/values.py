@@ -186,6 +186,9 @@ class Emitter(Positions):
             return self._pick(words, self.number(node.word))
         arguments = [self.spread(a) for a in arguments]
         if self._counts_words(node.word):
+            if self.lanes == 4:
+                firsts = [self.b.extract(a, 0) for a in arguments]
+                return self._together(philox.random_words(self.b, *firsts))
             blocks = [self.b.shuffle(a, a, range(0, self.lanes, 4)) for a in arguments]
             words = philox.random_words(self.b, *blocks)
             return self._interleave(words)
@@ -205,6 +208,13 @@ class Emitter(Positions):
             and self.lane_stride(atom.index) == 1
             and self.is_multiple(atom.index, 4)
         )
+
+    def _together(self, words: Sequence[Value]) -> Value:
+        """Scalars as the lanes of a vector."""
+        result = self.b.splat(words[0], len(words))
+        for lane, word in enumerate(words[1:], 1):
+            result = self.b.insert(result, word, lane)
+        return result
 
     def _interleave(self, words: Sequence[Value]) -> Value:
         quarter = self.lanes // 4

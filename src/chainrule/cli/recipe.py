@@ -18,7 +18,7 @@ from chainrule.cli.console import one_of
 from chainrule.data import ArrayDataset, holdout, mnist
 from chainrule.errors import ArgumentError, StateError
 from chainrule.models import ACTIVATIONS, MLP
-from chainrule.program import ENGINES
+from chainrule.program.engines import choose_engine
 from chainrule.training import Trainer
 
 DATASETS = ("mnist",)
@@ -95,7 +95,8 @@ class Recipe:
         one_of(self.activation, ACTIVATIONS, "--activation")
         one_of(self.optimizer, OPTIMIZERS, "--optimizer")
         one_of(self.schedule, SCHEDULES, "--schedule")
-        one_of(self.engine or ENGINES[0], ENGINES, "--engine")
+        if self.engine is not None:
+            choose_engine(self.engine)
         for name, value, low, high in [
             ("--dropout", self.dropout, 0.0, 0.999),
             ("--learning-rate", self.learning_rate, 1e-12, 1e6),

@@ -1,6 +1,7 @@
 """Floor 2: Programs, traced graphs with state, and the engines that run them."""
 
-from chainrule.program.compilation import ENGINES, CompiledFunction, compile
+from chainrule.program.compilation import CompiledFunction, compile
+from chainrule.program.engines import ENGINES
 from chainrule.program.profiling import profile_steps
 from chainrule.program.program import Program
 from chainrule.program.steps import run_steps

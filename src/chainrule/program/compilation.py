@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from chainrule import random
-from chainrule.errors import ArgumentError, TeachingWarning
+from chainrule.errors import TeachingWarning
 from chainrule.ops.origin import here, stack_level
+from chainrule.program.engines import choose_engine
 from chainrule.program.program import Program
 from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
@@ -22,8 +22,6 @@ from chainrule.tree import children, is_container
 if TYPE_CHECKING:
     from chainrule.program.compiler.profile import Memory, Profile
 
-HAS_COMPILER = importlib.util.find_spec("llvmlite") is not None
-ENGINES = ("compiler", "interpreter") if HAS_COMPILER else ("interpreter",)
 MANY_SIGNATURES = 8
 MOST_PROGRAMS = 64  # kept for one function; the least recently used one makes room
 
@@ -123,9 +121,9 @@ class CompiledFunction:
     def _warn_many(self, call: Call) -> None:
         warnings.warn(
             TeachingWarning(
-                f"{self.__name__} was compiled for {self._n_compilations} signatures; each new shape "
-                f"or setting compiles again. The last: {describe(call)}. Pad batches to a few "
-                f"sizes, or pass changing numbers as floats or Arrays (at {here()})"
+                f"{self.__name__} was compiled for {self._n_compilations} signatures; each new "
+                f"shape or setting compiles again. The last: {describe(call)}. Pad batches to "
+                f"a few sizes, or pass changing numbers as floats or Arrays (at {here()})"
             ),
             stacklevel=stack_level(),
         )
@@ -196,21 +194,14 @@ def compile(function: Callable[..., Any] | None = None, *, engine: str | None = 
             ``"interpreter"`` (NumPy). None takes the default.
 
     Raises:
-        ArgumentError: No such engine.
+        ArgumentError: No such engine, or it is the compiler and llvmlite is not installed.
 
     >>> import chainrule as cr
     >>> double = cr.compile(lambda x: x * 2)
     >>> double(cr.asarray([1.0, 2.0]))
     Array([2., 4.], float32)
     """
-    name = engine or ENGINES[0]
-    if name not in ENGINES:
-        raise ArgumentError(
-            f"there is no engine {engine!r}",
-            expected=" or ".join(repr(known) for known in ENGINES),
-            got=repr(engine),
-            where=str(here()),
-        )
+    name = choose_engine(engine)
     if function is None:
         return lambda given: CompiledFunction(given, name)
     return CompiledFunction(function, name)

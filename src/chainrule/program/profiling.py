@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import ArgumentError, NonFiniteError
+from chainrule.errors import NonFiniteError
 from chainrule.ops.origin import here
+from chainrule.program.engines import require_compiler
 from chainrule.program.steps import prepare_steps
 
 if TYPE_CHECKING:
@@ -54,13 +55,7 @@ def profile_steps(
     """
     steps = prepare_steps(step, state, data, order, scalars)
     program = steps.program
-    if program.engine != "compiler":
-        raise ArgumentError(
-            f"profiles show machine code, and {program.name} runs on the {program.engine}",
-            expected="engine='compiler'",
-            got=f"engine={program.engine!r}",
-            where=str(here()),
-        )
+    require_compiler("profiles", program.name, program.engine)
     from chainrule.program.compiler.native import NativeEpoch
     from chainrule.program.compiler.profile import memory_of, profile_code
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.array import Array, leaf
-from chainrule.errors import ArgumentError
 from chainrule.graph import Graph
-from chainrule.ops.origin import here
+from chainrule.program.engines import require_compiler
 from chainrule.program.interpreter import Plan
-from chainrule.program.signature import Call, Slot
+from chainrule.program.signature import Call, Slot, user_slots
 from chainrule.tree import Structure, unflatten
 
 if TYPE_CHECKING:
@@ -113,14 +112,15 @@ class Program:
         from chainrule.program.compiler import debug
 
         found: list[MachineCode] = []
+        debug.tell(debug.SCHEDULES, lambda: f"compiling {self.name}{form}")
         started = time.perf_counter()
         yield found
         seconds = time.perf_counter() - started
-        written = {write.slot for write in self.writes}
+        written = {self.slots[write.slot].path for write in self.writes}
         inputs = [
             f"{slot.path} {slot.dtype}{list(slot.shape)}"
-            for number, slot in enumerate(self.slots)
-            if number not in written and not slot.weak
+            for slot in user_slots(self.slots)
+            if slot.path not in written and not slot.weak
         ]
         for code in found:
             debug.tell(
@@ -145,7 +145,7 @@ class Program:
         Raises:
             ArgumentError: The Program runs on the interpreter, which has no kernels.
         """
-        self._check_compiled("profile")
+        require_compiler("profiles", self.name, self.engine)
         from chainrule.program.compiler.native import NativeProgram
         from chainrule.program.compiler.profile import profile_code
 
@@ -163,19 +163,10 @@ class Program:
         Raises:
             ArgumentError: The Program runs on the interpreter, which has no arena.
         """
-        self._check_compiled("memory")
+        require_compiler("plans of memory", self.name, self.engine)
         from chainrule.program.compiler.profile import memory_of
 
         return memory_of(self.name, self.native.code.machine, [w.slot for w in self.writes])
-
-    def _check_compiled(self, what: str) -> None:
-        if self.engine != "compiler":
-            raise ArgumentError(
-                f"{what} shows machine code, and {self.name} runs on the {self.engine}",
-                expected="engine='compiler'",
-                got=f"engine={self.engine!r}",
-                where=str(here()),
-            )
 
     @property
     def n_nodes(self) -> int:

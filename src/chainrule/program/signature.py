@@ -92,7 +92,13 @@ def _signature(structure: Structure, slots: list[Slot], slot_of: list[int]) -> H
     return structure, tuple((s.shape, s.dtype, s.weak) for s in slots), tuple(slot_of)
 
 
+def user_slots(slots: Sequence[Slot]) -> list[Slot]:
+    """The slots without those of the last argument, the ambient random state."""
+    last = slots[-1].path.partition(".")[0]
+    return [slot for slot in slots if slot.path.partition(".")[0] != last]
+
+
 def describe(call: Call) -> str:
     """The last slots in one line: ``0.weight float32[10, 784], 1 float32[32, 784]``."""
-    shown = [f"{s.path} {s.dtype}{list(s.shape)}" for s in call.slots if s.shape]
+    shown = [f"{s.path} {s.dtype}{list(s.shape)}" for s in user_slots(call.slots) if s.shape]
     return ", ".join(shown[-4:])

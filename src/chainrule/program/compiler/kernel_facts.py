@@ -21,6 +21,8 @@ def titles(members: Iterable[Instruction]) -> str:
 def origins(members: Iterable[Instruction]) -> str:
     """Where some instructions come from: their layers, else the first line of the user's.
 
+    ``back`` is said of a layer if they belong to its derivative.
+
     >>> from chainrule.ops.origin import Origin
     >>> from chainrule.ops.record import REGISTRY
     >>> relu = Instruction(REGISTRY["relu"], [], {}, [], Origin("net.py", 3, "body.1", 0))
@@ -28,10 +30,12 @@ def origins(members: Iterable[Instruction]) -> str:
     'body.1'
     """
     known = [m.origin for m in members if m.origin.file]
-    layers = dict.fromkeys(origin.layer for origin in known if origin.layer)
-    if layers:
-        back = any(origin.layer and origin.derivative_of for origin in known)
-        return ", ".join(layers) + (" back" if back else "")
+    backward: dict[str, bool] = {}
+    for origin in known:
+        if origin.layer:
+            backward[origin.layer] = backward.get(origin.layer, False) or origin.derivative_of > 0
+    if backward:
+        return ", ".join(layer + " back" * back for layer, back in backward.items())
     return f"{os.path.basename(known[0].file)}:{known[0].line}" if known else ""
 
 

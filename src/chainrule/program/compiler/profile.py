@@ -195,11 +195,14 @@ class Memory:
         lines = [f"memory of {self.name}"]
         lines += [f"  {what:<22}{_readable_bytes(size):>12}" for what, size in rows]
         if self.places:
+            lines.append("values of each layer or line, in between")
+            for where, size in self.by_layer().items():
+                lines.append(f"  {_cut(where, 22):<22}{_readable_bytes(size):>12}")
             lines.append(f"in the arena ({_readable_bytes(self.values)} if nothing were shared)")
             for place in sorted(self.places, key=lambda p: (p.offset, -p.size)):
                 lines.append(
                     f"  at {place.offset:>10,}  {_readable_bytes(place.size):>9}  "
-                    f"{_cut(place.title, 34):<34} {_cut(place.where, 18)}".rstrip()
+                    f"{_cut(place.title, 34):<34} {_cut(place.where, 17)}".rstrip()
                 )
         return "\n".join(lines)
 

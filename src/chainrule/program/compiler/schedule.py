@@ -115,7 +115,8 @@ def listing(items: Sequence[Item], indent: str = "  ") -> str:
     lines = []
     for item in items:
         if isinstance(item, KernelItem):
-            work = f"{item.tasks} tasks, {item.flops / 1e6:.3f} MFLOP, {item.moved / 1e6:.3f} MB"
+            tasks = "1 task" if item.tasks == 1 else f"{item.tasks} tasks"
+            work = f"{tasks}, {item.flops / 1e6:.3f} MFLOP, {item.moved / 1e6:.3f} MB"
             place = f", of {item.where}" if item.where else ""
             lines.append(f"{indent}{item.name} {item.title}: {work}{place}")
         elif isinstance(item, Barrier):

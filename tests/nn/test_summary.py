@@ -129,6 +129,48 @@ def test_convolutions_are_counted(settings, x, w, count):
     assert multiply_adds(y.node) == count
 
 
+# layer, a sample's shape, output for two samples, parameters, multiply-adds for two samples
+LAYERS = [
+    (nn.Conv2d(3, 8, 3, padding=1), (3, 5, 6), (2, 8, 5, 6), 224, 2 * 8 * 30 * 27),
+    (nn.Conv2d(3, 8, 3, stride=2, bias=False), (3, 7, 7), (2, 8, 3, 3), 216, 2 * 8 * 9 * 27),
+    (nn.Conv2d(8, 8, 3, groups=8), (8, 5, 5), (2, 8, 3, 3), 80, 2 * 8 * 9 * 9),
+    (nn.Conv1d(2, 4, 5, padding="same", padding_mode="circular"), (2, 9), (2, 4, 9), 44, 720),
+    (nn.Conv3d(1, 2, 2), (1, 3, 3, 3), (2, 2, 2, 2, 2), 18, 2 * 2 * 8 * 8),
+    (nn.ConvTranspose2d(4, 3, 2, stride=2), (4, 3, 3), (2, 3, 6, 6), 51, 2 * 4 * 9 * 4 * 3),
+    (nn.MaxPool2d(2), (3, 5, 6), (2, 3, 2, 3), 0, 0),
+    (nn.AdaptiveAvgPool2d(1), (3, 5, 6), (2, 3, 1, 1), 0, 0),
+    (nn.GlobalAvgPool(), (3, 5, 6), (2, 3), 0, 0),
+    (nn.BatchNorm2d(3), (3, 5, 6), (2, 3, 5, 6), 6, 0),
+    (nn.LayerNorm((5, 6)), (3, 5, 6), (2, 3, 5, 6), 60, 0),
+    (nn.GroupNorm(1, 4), (4, 3), (2, 4, 3), 8, 0),
+    (nn.Upsample(scale_factor=2), (3, 5, 6), (2, 3, 10, 12), 0, 0),
+    (nn.Dropout2d(), (3, 5, 6), (2, 3, 5, 6), 0, 0),
+]
+
+
+@pytest.mark.parametrize(("layer", "sample", "output", "parameters", "cost"), LAYERS, ids=str)
+def test_layers_for_pictures_are_counted(layer, sample, output, parameters, cost):
+    summary = layer.summary(sample, batch_size=2)
+    (row,) = summary.rows
+    assert row.output_shape == output == layer(np.zeros((2, *sample), "f")).shape
+    assert summary.n_parameters == parameters
+    assert summary.multiply_adds == cost
+
+
+def test_statistics_take_memory_but_are_no_parameters():
+    summary = nn.BatchNorm2d(10).summary((10, 2, 2))
+    assert summary.n_parameters == 20
+    assert summary.n_bytes == 4 * 40 + 8
+
+
+def test_blocks_are_counted_by_their_layers():
+    block = nn.Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)))
+    model = nn.Sequential(block, nn.SqueezeExcitation(4, 2))
+    rows = {row.path: row for row in model.summary((4, 6, 6)).rows}
+    assert rows["0.branch.0"].multiply_adds == 4 * 36 * 36
+    assert rows["1.fc1"].multiply_adds == rows["1.fc2"].multiply_adds == 8
+
+
 def test_the_table_fits_80_columns():
     deep = nn.Sequential(nn.Linear(40_000, 40_000))
     for _ in range(12):

@@ -37,6 +37,11 @@ from chainrule.nn.batch_normalization import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
+from chainrule.nn.blocks import (
+    Parallel,
+    Residual,
+    SqueezeExcitation,
+)
 from chainrule.nn.calls import observe_calls
 from chainrule.nn.container import Sequential
 from chainrule.nn.convolution import (
@@ -47,7 +52,13 @@ from chainrule.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from chainrule.nn.dropout import Dropout
+from chainrule.nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+)
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.functional import (
     binary_cross_entropy,
@@ -185,6 +196,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -209,6 +221,9 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
     "ExpectedSquaredDistanceLoss",
     "Flatten",
@@ -249,6 +264,7 @@ __all__ = [
     "MultiMarginLoss",
     "NLLLoss",
     "PReLU",
+    "Parallel",
     "Parameter",
     "Perceptron",
     "PinballLoss",
@@ -263,6 +279,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Residual",
     "ScaledTanh",
     "Sequential",
     "SiLU",
@@ -273,6 +290,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "SqueezeExcitation",
     "Standardize",
     "SumSquaredError",
     "Summary",

@@ -15,10 +15,10 @@ test: $(VENV)/test-installed
 	$(MAKE) check
 	$(BIN)/python -m pytest -m "not slow and not peer"
 
-# the long tests too
+# the long tests too; as many random graphs as here take about ten minutes
 test-all: $(VENV)/test-installed
 	$(MAKE) check
-	$(BIN)/python -m pytest -m "not peer"
+	CHAINRULE_TEST_GRAPHS=10000 $(BIN)/python -m pytest -m "not peer"
 
 # comparisons with PyTorch and scikit-learn, installed if absent
 test-peers: $(VENV)/test-installed

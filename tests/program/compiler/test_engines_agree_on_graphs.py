@@ -1,8 +1,11 @@
 """Random graphs: compiled equals interpreted, forward and gradient, whatever target and threads."""
 
 import dataclasses
+import multiprocessing
+import os
 import random
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from chainrule.ops import dtypes
 from chainrule.program.compiler.compiling import plan
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.native import NativeProgram, assemble_program
+from chainrule.program.compiler.runtime.counts import available_cores
 from chainrule.program.compiler.target import TARGETS, host_target
 from chainrule.program.interpreter import Plan
 
@@ -26,11 +30,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from random_graphs import Writer, check, compare, graph_of
 
 TOGETHER = 8  # graphs to a module: compiling costs less, and kernels of several graphs may meet
+MIXED = [
+    dtypes.float32, dtypes.float64, dtypes.float16, dtypes.float32,
+    dtypes.float32, dtypes.bfloat16, dtypes.float32, dtypes.float64,
+]  # fmt: skip
 RECIPES = st.lists(
     st.builds(
-        lambda source, wide: Writer(source, dtypes.float64 if wide else dtypes.float32).recipe,
+        lambda source, floating: Writer(source, floating, 9 if floating.itemsize > 2 else 4).recipe,
         st.randoms(use_true_random=False),
-        st.booleans(),
+        st.sampled_from(MIXED),
     ),
     min_size=TOGETHER,
     max_size=TOGETHER,
@@ -63,11 +71,36 @@ def test_compiled_equals_interpreted(recipes):
     check(recipes)
 
 
+def mixed(seed):
+    """Graphs of every floating type; those of 16 bits stay short, for each op loses digits."""
+    found = []
+    for i in range(TOGETHER):
+        floating = MIXED[i % len(MIXED)]
+        most = 9 if floating.itemsize > 2 else 4
+        found.append(Writer(random.Random(1000 * seed + i), floating, most).recipe)
+    return found
+
+
+def check_mixed(seeds):
+    """In a process of its own: what is wrong, by seed."""
+    wrong = {}
+    for seed in seeds:
+        try:
+            check(mixed(seed))
+        except Exception as error:
+            wrong[seed] = f"{type(error).__name__}: {error}"
+    return wrong
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
-def test_ten_thousand_graphs(part):
-    for number in range(1000 // TOGETHER):
-        check(some(1000 + part * 1000 + number))
+def test_thousands_of_graphs():
+    """``CHAINRULE_TEST_GRAPHS`` says how many: 1,000, and 10,000 in ``make test-all``."""
+    seeds = range(1000, 1000 + int(os.environ.get("CHAINRULE_TEST_GRAPHS", "1000")) // TOGETHER)
+    parts = [list(seeds[i : i + 25]) for i in range(0, len(seeds), 25)]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(available_cores(), mp_context=spawn) as pool:
+        wrong = {seed: text for part in pool.map(check_mixed, parts) for seed, text in part.items()}
+    assert not wrong, "\n".join(f"mixed({seed}): {text}" for seed, text in wrong.items())
 
 
 @pytest.mark.slow

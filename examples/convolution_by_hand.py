@@ -64,4 +64,4 @@ losses = cr.run_steps(step, (learner, optim.SGD(0.05, momentum=0.9)), (inputs, w
 print(f"loss {losses[0]:.2f} → {losses[-1]:.1e}")
 assert losses[-1] < 1e-6
 assert np.allclose(learner.weight.numpy()[0, 0], sobel, atol=1e-3)
-print("the filter that was learned:", np.round(learner.weight.numpy()[0, 0]) + 0.0.tolist())
+print("the filter that was learned:", (np.round(learner.weight.numpy()[0, 0]) + 0.0).tolist())

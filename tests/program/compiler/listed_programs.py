@@ -6,6 +6,7 @@ compiler is meant to change them, renew them and read the difference::
     python tests/program/compiler/listed_programs.py
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def dropped(x):
 def layers(*sizes, between=()):
     """Linear layers with ReLU between them."""
     found = [nn.Linear(sizes[0], sizes[1])]
-    for before, after in zip(sizes[1:], sizes[2:], strict=False):
+    for before, after in itertools.pairwise(sizes[1:]):
         found += [nn.ReLU(), *between, nn.Linear(before, after)]
     return found
 

@@ -11,7 +11,6 @@ from chainrule.graph import Graph
 from chainrule.ops import dtypes
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.native import NativeProgram
-from chainrule.program.compiler.runtime.counts import exactly
 from chainrule.program.interpreter import Plan
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "ops"))
@@ -49,8 +48,8 @@ def check(parts, tolerance=None):
     expected = Plan(graph).run(arrays)
     native = NativeProgram(graph)
     for threads in (1, 2):
-        with exactly(threads):
-            found = native.run(arrays)
+        native.code.threads = threads
+        found = native.run(arrays)
         for number, (a, b) in enumerate(zip(found, expected, strict=True)):
             assert a.dtype == b.dtype
             if dtypes.is_floating(b.dtype):

@@ -27,6 +27,8 @@ def next_serial() -> int:
 class Buffer:
     """Evaluated data: an ndarray that nobody writes to while it has holders, and its device.
 
+    An engine may derive from it a buffer whose ``data`` is made when somebody looks.
+
     Args:
         data: C-contiguous or strided ndarray; the buffer takes it over.
         device: Where the data lies; ``"cpu"``.
@@ -37,6 +39,16 @@ class Buffer:
     def __init__(self, data: np.ndarray, device: str = "cpu") -> None:
         self.data = data
         self.device = device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the data."""
+        return self.data.dtype
 
 
 class Node:

@@ -131,10 +131,15 @@ class Array:
 
     @property
     def data(self) -> np.ndarray:
-        """The evaluated buffer itself, for engines; users take ``numpy()``."""
+        """The evaluated data themselves, for engines; users take ``numpy()``."""
+        return self.buffer.data
+
+    @property
+    def buffer(self) -> Buffer:
+        """What holds the data, evaluated."""
         if self.node.values is None:
             evaluate([self])
-        return self.node.values[self.index].data  # type: ignore[index]
+        return self.node.values[self.index]  # type: ignore[index]
 
     def numpy(self) -> np.ndarray:
         """The value as a read-only ndarray that shares memory; ``.copy()`` to write."""
@@ -372,7 +377,7 @@ _OPERANDS = (Array, int, float, np.ndarray, np.generic, list)  # what operators 
 
 
 def leaf(
-    data: np.ndarray,
+    data: np.ndarray | Buffer,
     *,
     tracked: bool = False,
     name: str = "",
@@ -385,7 +390,7 @@ def leaf(
         (),
         {},
         ((data.shape, as_dtype(data.dtype)),),
-        values=(Buffer(data),),
+        values=(data if isinstance(data, Buffer) else Buffer(data),),
         tracked=tracked,
         name=name,
         owned=owned,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.array import Array, leaf
-from chainrule.graph import Graph
+from chainrule.graph import Buffer, Graph
 from chainrule.program.engines import require_compiler
 from chainrule.program.interpreter import Plan
 from chainrule.program.signature import Call, Slot, user_slots
@@ -189,7 +189,7 @@ class Program:
         """Put raw results together as the function returned them, as Arrays without history."""
         return unflatten(self.structure, [leaf(np.asarray(value)) for value in values])
 
-    def write_back(self, call: Call, values: Sequence[np.ndarray]) -> None:
+    def write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> None:
         """Store new state into the containers of ``call``: one Array for all tied places."""
         for write, value in zip(self.writes, values, strict=True):
             first = call.leaves[write.leaves[0]]
@@ -197,13 +197,14 @@ class Program:
             if isinstance(first.value, Array):
                 node = first.value.node
                 fresh = leaf(
-                    np.asarray(value),
+                    value if isinstance(value, Buffer) else np.asarray(value),
                     tracked=node.tracked and node.op is None,
                     name=node.name,
                     owned=True,
                     weak=first.value.weak,
                 )
             else:
+                value = value.data if isinstance(value, Buffer) else value
                 fresh = float(value) if self.slots[write.slot].weak else np.asarray(value)
             for position in write.leaves:
                 call.leaves[position].assign(fresh)

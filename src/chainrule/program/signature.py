@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.array import Array
+from chainrule.graph import Buffer
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.record import Shape
 from chainrule.tree import Leaf, Structure, flatten
@@ -46,17 +47,21 @@ class Call(NamedTuple):
 
     def values(self) -> list[np.ndarray]:
         """The data of each slot."""
-        found: list[np.ndarray | None] = [None] * len(self.slots)
+        return [x.data if isinstance(x, Buffer) else x for x in self.buffers()]
+
+    def buffers(self) -> list[np.ndarray | Buffer]:
+        """What holds the data of each slot, in whatever order it lies there."""
+        found: list[Any] = [None] * len(self.slots)
         for leaf, number in zip(self.leaves, self.slot_of, strict=True):
             if found[number] is None:
-                found[number] = leaf_data(leaf.value)
-        return found  # type: ignore[return-value]
+                found[number] = leaf_buffer(leaf.value)
+        return found
 
 
-def leaf_data(value: Any) -> np.ndarray:
-    """The ndarray of a leaf, without a copy."""
+def leaf_buffer(value: Any) -> np.ndarray | Buffer:
+    """What holds the data of a leaf, without a copy."""
     if isinstance(value, Array):
-        return value.data
+        return value.buffer
     if isinstance(value, np.ndarray):
         return value
     return np.asarray(value)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import ArgumentError, DataError, IndexRangeError, NonFiniteError
+from chainrule.graph import Buffer
 from chainrule.ops.origin import here
 from chainrule.program.compilation import CompiledFunction, compile, step_scalars
 from chainrule.program.program import Program
-from chainrule.program.signature import Call, leaf_data
+from chainrule.program.signature import Call, leaf_buffer
 from chainrule.tree import unflatten
 
 _compiled: weakref.WeakKeyDictionary[Any, dict[str | None, CompiledFunction]] = (
@@ -94,7 +95,8 @@ def prepare_steps(
 ) -> Steps:
     """Check the arguments of ``run_steps`` and find, or trace, the Program."""
     rows = _check_order(order)
-    arrays = [leaf_data(x) for x in data]
+    buffers = [leaf_buffer(x) for x in data]
+    arrays = [x.data if isinstance(x, Buffer) else x for x in buffers]
     _check_data(arrays, rows)
     compiled = _as_compiled(step, engine)
     if not len(rows):
@@ -150,9 +152,8 @@ def _run_native(
     vectors: Mapping[int, np.ndarray],
 ) -> Any:
     """All steps in machine code, which gathers the batches itself."""
-    values = call.values()
     epoch = program.epoch(batch_slots, sorted(vectors))
-    run = epoch.start(values, arrays, rows, vectors)
+    run = epoch.start(call.buffers(), arrays, rows, vectors)
     try:
         finite = run.finish()
     finally:
@@ -161,12 +162,13 @@ def _run_native(
     results = unflatten(program.structure, run.results) if run.done else None
     if finite:
         return results
+    values = call.values()
     for slot, array in zip(batch_slots, arrays, strict=True):
         values[slot] = array[rows[run.done]]
     for slot, vector in vectors.items():
         values[slot] = np.asarray(vector[run.done])
     for write, value in zip(program.writes, run.state, strict=True):
-        values[write.slot] = value
+        values[write.slot] = value.data if isinstance(value, Buffer) else value
     loss = run.outputs[0][run.done]
     error = explain_non_finite(program, values, run.done, loss)
     error.outputs = results  # type: ignore[attr-defined]

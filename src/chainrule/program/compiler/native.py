@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.graph import Graph
+from chainrule.graph import Buffer, Graph
 from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.keys import GraphKey, UncacheableError
 from chainrule.program.compiler.machine import CodeKey, MachineCode, address, cached
 from chainrule.program.compiler.options import is_checked
-from chainrule.program.compiler.panels import from_panels, panel_elements, to_panels
+from chainrule.program.compiler.panels import PanelBuffer, panel_elements, to_panels
 from chainrule.program.compiler.runtime.arena import aligned_empty
 from chainrule.program.compiler.target import Target, host_target
 
@@ -101,7 +101,7 @@ class NativeEpoch:
 
     def start(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[np.ndarray | Buffer],
         data: Sequence[np.ndarray],
         order: np.ndarray,
         vectors: Mapping[int, np.ndarray],
@@ -109,7 +109,8 @@ class NativeEpoch:
         """Get ready to run one step for each row of ``order``; nothing of ``values`` is changed.
 
         Args:
-            values: One array an input; those of batches are not looked at.
+            values: One an input, as an array or as ``EpochRun.state`` gave it; those of batches
+                are not looked at.
             data: One array for each of ``batch``: samples in front.
             order: Sample numbers, (n_steps, batch size), int64, checked.
             vectors: Input of ``scalars`` → its values, (n_steps,).
@@ -122,27 +123,36 @@ class NativeEpoch:
                 continue
             if number in self.batch:
                 value = data[self.batch.index(number)]
+            value = value.data if isinstance(value, Buffer) else value
             held.append(ready(vectors.get(number, value), machine.inputs[number][1]))
         held.append(_with_a_row_more(order))
         outputs = [aligned_empty((len(order), *shape), dtype) for shape, dtype in machine.outputs]
         return EpochRun(self, held, outputs, len(order))
 
-    def _own(self, number: int, value: np.ndarray) -> np.ndarray:
+    def _own(self, number: int, value: np.ndarray | Buffer) -> np.ndarray:
         """A copy of state, or of what stays, for the code to work on, laid out as it wants it."""
         shape, dtype = self.code.machine.inputs[number]
         record = self.code.machine.panels.get(number)
-        if record is None:
-            own = aligned_empty(shape, dtype)
-            own[...] = value
+        found = None
+        if record is not None and isinstance(value, PanelBuffer):
+            found = value.panels(record)
+            if found is not None and number not in self.state:
+                return found
+        own = aligned_empty(shape if record is None else (panel_elements(record),), dtype)
+        if found is not None:
+            own[...] = found
             return own
-        own = aligned_empty((panel_elements(record),), dtype)
-        to_panels(record, value, own)
+        plain = value.data if isinstance(value, Buffer) else value
+        if record is None:
+            own[...] = plain
+        else:
+            to_panels(record, plain, own)
         return own
 
-    def plain(self, number: int, own: np.ndarray) -> np.ndarray:
-        """State as its users know it."""
+    def shown(self, number: int, own: np.ndarray) -> np.ndarray | Buffer:
+        """State for its users, who see the plain matrix whenever they look."""
         record = self.code.machine.panels.get(number)
-        return own if record is None else from_panels(record, own)
+        return own if record is None else PanelBuffer(record, own)
 
 
 class EpochRun:
@@ -169,9 +179,9 @@ class EpochRun:
         ] + [(address(x), x.strides[0]) for x in outputs]
 
     @property
-    def state(self) -> list[np.ndarray]:
-        """New values of the state, after ``done`` steps."""
-        return [self.epoch.plain(number, self.held[number]) for number in self.epoch.state]
+    def state(self) -> list[np.ndarray | Buffer]:
+        """New values of the state, after ``done`` steps; the run is over then."""
+        return [self.epoch.shown(number, self.held[number]) for number in self.epoch.state]
 
     @property
     def results(self) -> list[np.ndarray]:

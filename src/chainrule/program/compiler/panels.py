@@ -2,9 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from chainrule.graph import Buffer
 from chainrule.program.compiler.machine import PanelRecord
+
+
+class PanelBuffer(Buffer):
+    """State as the last steps left it; the plain matrix is made when somebody looks at it.
+
+    Most state is read by the next steps only, which take the panels as they are.
+
+    Args:
+        record: How it lies.
+        memory: The panels; the buffer takes them over.
+    """
+
+    __slots__ = ("_dtype", "_memory", "_plain", "record")
+
+    def __init__(self, record: PanelRecord, memory: np.ndarray) -> None:
+        self.device = "cpu"
+        self.record = record
+        self._dtype = memory.dtype
+        self._memory: np.ndarray | None = memory
+        self._plain: np.ndarray | None = None
+
+    @property
+    def data(self) -> np.ndarray:  # type: ignore[override]
+        """The matrix."""
+        memory, plain = self._memory, self._plain  # in this order: another thread may look too
+        if plain is None:
+            assert memory is not None
+            plain = self._plain = from_panels(self.record, memory)
+            self._memory = None  # not both for long
+        return plain
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the matrix."""
+        return self.record.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the matrix."""
+        return self._dtype
+
+    def panels(self, record: PanelRecord) -> np.ndarray | None:
+        """The panels, not to be written to; None where they are gone or of another kind."""
+        return self._memory if record == self.record else None
 
 
 def panel_elements(record: PanelRecord) -> int:

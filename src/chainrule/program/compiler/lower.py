@@ -20,10 +20,9 @@ from chainrule.program.compiler.contractions import (
 )
 from chainrule.program.compiler.convolutions.lowering import (
     bring_images_to_memory,
+    convolutions_of,
     lower_convolution,
-    plan_of,
 )
-from chainrule.program.compiler.convolutions.operands import Convolution, convolution_of
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -123,7 +122,7 @@ class Lowering:
         bring_images_to_memory(block, is_virtual, self.module.target)
         fusion = Fusion(block, set(), forced)
         products = self._products(block, fusion)
-        convolutions = self._convolutions(block, fusion)
+        convolutions = convolutions_of(block, fusion.is_leaf, self.module.target)
         fusion.products = {*products, *convolutions}
         fusion.run()
         stored = _stored(block, fusion)
@@ -235,16 +234,6 @@ class Lowering:
             contraction = describe(x, fusion.is_leaf) if is_candidate(x) else None
             if contraction is not None and contraction.product(self.offset) is not None:
                 found[x] = contraction
-        return found
-
-    def _convolutions(self, block: Block, fusion: Fusion) -> dict[Instruction, Convolution]:
-        """The convolutions that get kernels of their own."""
-        found = {}
-        for x in block.instructions:
-            if plan_of(x, self.module.target) is not None:
-                convolution = convolution_of(x, fusion.is_leaf)
-                if convolution is not None:
-                    found[x] = convolution
         return found
 
     def _product(

@@ -1,5 +1,7 @@
 """Kernels of convolutions: images are padded into a small buffer, register tiles run over it.
 
-``geometry`` says what a convolution is, ``planes`` how padded images lie in the buffer, ``pixels``
-is the arithmetic with pixels in the lanes, ``planning`` chooses, ``emission`` writes.
+``geometry`` says what a convolution is and ``planes`` how padded images lie in the buffer.
+``pixels`` (in the lanes: a convolution and its input gradient) and ``correlations`` (channels in
+the lanes: a weight gradient) are the forms of the arithmetic; ``planning`` chooses, ``emission``
+and ``gradients`` write.
 """

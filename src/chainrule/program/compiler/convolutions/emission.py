@@ -17,7 +17,6 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.kernels import Store
 from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
 from chainrule.program.compiler.products.tiling import Tiling
@@ -118,7 +117,8 @@ class PixelEmitter:
         self.emitter = Emitter(b, memory, form.lanes)
         self.emitter.named = self.epilogue.values
         self.emitter.hoist(self.epilogue.expressions, self.epilogue.written)
-        padder = Padder(self.convolution, form.planes, b, memory, image)
+        extents = (g.batch, g.groups, g.channels)
+        padder = Padder(self.convolution.image, extents, form.planes, b, memory, image)
         padder.clear()
         weights = memory.pointers(self.packed)
         with b.loop(begin, end) as task:
@@ -130,7 +130,7 @@ class PixelEmitter:
             if plan.bands > 1:
                 band = minimum(b, band, g.lines[0].count - form.planes.band)
             padder.emitter.push()
-            padder.fill(group, first, band)
+            padder.fill(group, first, band, b.i64(0))
             padder.emitter.pop()
             low, high = self._part(part)
             form.channels.loop(
@@ -220,13 +220,7 @@ class PixelEmitter:
         axis = self.epilogue.axes[-1]
         em.active = active
         em.enter(axis, x, vectorised=lanes > 1)
-        em.locals[self.epilogue.result] = self._sum(x, at, active)
-        for tensor in self.epilogue.values:
-            em.emit(self.epilogue.values[tensor])
-        for store in self.epilogue.stores:
-            assert isinstance(store, Store)
-            em.store(store.tensor, store.indices, em.emit(store.value))
-        del em.locals[self.epilogue.result]
+        self.epilogue.write(em, self._sum(x, at, active))
         em.leave(axis)
         em.active = lanes
 

@@ -9,17 +9,19 @@ import numpy as np
 
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
+from chainrule.program.compiler.convolutions.correlations import Correlation
 from chainrule.program.compiler.convolutions.emission import PixelEmitter, emit_weights
-from chainrule.program.compiler.convolutions.geometry import describe
+from chainrule.program.compiler.convolutions.geometry import Geometry, describe
+from chainrule.program.compiler.convolutions.gradients import CorrelationEmitter
 from chainrule.program.compiler.convolutions.operands import (
     Convolution,
     Epilogue,
     convolution_of,
+    is_plain,
 )
 from chainrule.program.compiler.convolutions.planning import (
     PixelPlan,
-    is_worthwhile,
-    plan_pixels,
+    plan_convolution,
 )
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.indices import Axis
@@ -50,14 +52,16 @@ class Host(Protocol):
         """Write a kernel's function; its name."""
 
 
-def plan_of(x: Instruction, target: Target) -> PixelPlan | None:
+def plan_of(x: Instruction, target: Target) -> PixelPlan | Correlation | None:
     """How a convolution is computed; None if it is a plain loop, or another op."""
     if x.op.name != "convolution" or x.result.dtype not in (np.float32, np.float64):
         return None
-    geometry = describe(x)
-    if not is_worthwhile(geometry):
-        return None
-    return plan_pixels(geometry, target)
+    return plan_convolution(describe(x), target)
+
+
+def read_in_vectors(plan: PixelPlan | Correlation) -> tuple[int, ...]:
+    """Operands of which the form reads vectors: they must be in memory."""
+    return (0, 1) if isinstance(plan, Correlation) else (0,)
 
 
 def bring_images_to_memory(
@@ -70,15 +74,31 @@ def bring_images_to_memory(
 
     result: list[Instruction] = []
     for x in block.instructions:
-        if plan_of(x, target) is not None and convolution_of(x, is_leaf) is None:
-            image = x.operands[0]
-            copy = Instruction(
-                REGISTRY["barrier"], [image], {}, [(image.shape, image.dtype)], x.origin
-            )
-            result.append(copy)
-            x.operands[0] = copy.result
+        plan = plan_of(x, target)
+        for operand in read_in_vectors(plan) if plan is not None else ():
+            if not is_plain(Convolution(x, describe(x), is_leaf), operand):
+                image = x.operands[operand]
+                copy = Instruction(
+                    REGISTRY["barrier"], [image], {}, [(image.shape, image.dtype)], x.origin
+                )
+                result.append(copy)
+                x.operands[operand] = copy.result
         result.append(x)
     block.instructions = result
+
+
+def convolutions_of(
+    block: Block, is_leaf: Callable[[Tensor], bool], target: Target
+) -> dict[Instruction, Convolution]:
+    """The convolutions that get kernels of their own."""
+    found = {}
+    for x in block.instructions:
+        plan = plan_of(x, target)
+        if plan is not None:
+            convolution = convolution_of(x, is_leaf, read_in_vectors(plan))
+            if convolution is not None:
+                found[x] = convolution
+    return found
 
 
 def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> list[KernelItem]:
@@ -86,32 +106,62 @@ def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> l
     x = convolution.instruction
     plan = plan_of(x, host.module.target)
     assert plan is not None
-    debug.tell(debug.NESTS, lambda: f"{x!r} as {plan.form}, then {kernel}")
-    packed = Tensor((plan.packed_weights,), x.result.dtype, name="packed weights")
-    host.owned.append(packed)
+    debug.tell(debug.NESTS, lambda: f"{x!r} as {plan}, then {kernel}")
     axes = [Axis(n, f"c{i}") for i, n in enumerate(x.result.shape)]
     epilogue = Epilogue(kernel, x.result, axes)
+    if isinstance(plan, Correlation):
+        items = _correlation(host, convolution, plan, epilogue)
+    else:
+        items = _pixels(host, convolution, plan, epilogue)
+    for item in items:
+        item.where = origins(kernel.group.members)
+    items[-1].title = f"{items[-1].title} {titles(kernel.group.members[1:])}".strip()
+    return items
+
+
+def _pixels(
+    host: Host, convolution: Convolution, plan: PixelPlan, epilogue: Epilogue
+) -> list[KernelItem]:
+    """Packing of the weights, then the convolution."""
+    x = convolution.instruction
+    packed = Tensor((plan.packed_weights,), x.result.dtype, name="packed weights")
+    host.owned.append(packed)
     emitter = PixelEmitter(convolution, plan, epilogue, packed, host.root)
-    where = origins(kernel.group.members)
-    weights = list(_sources(convolution, 1))
     first = _item(
         host,
-        [*weights, packed],
+        [*_sources(convolution, 1), packed],
         lambda b, memory, i, j: emit_weights(convolution, plan, b, memory, packed, i, j),
         {packed},
     )
     first.tasks = plan.geometry.groups * plan.geometry.outs
-    first.title, first.where = "weights of convolution", where
+    first.title = "weights of convolution"
     pointers = [*_sources(convolution, 0), packed, *epilogue.read, *epilogue.written_in_order]
     second = _item(host, list(dict.fromkeys(pointers)), emitter.emit, set(epilogue.written))
     second.tasks, second.flops, second.gain = plan.tasks, plan.geometry.flops, GAIN
-    second.title = f"{_title(plan)} {titles(kernel.group.members[1:])}".strip()
-    second.where = where
+    second.title = _title(plan.geometry)
     return [first, second]
 
 
-def _title(plan: PixelPlan) -> str:
-    g = plan.geometry
+def _correlation(
+    host: Host, convolution: Convolution, plan: Correlation, epilogue: Epilogue
+) -> list[KernelItem]:
+    """Sums of every part, then of all."""
+    x = convolution.instruction
+    partial = Tensor((plan.parts * plan.part_sums,), x.result.dtype, name="sums of parts")
+    host.owned.append(partial)
+    emitter = CorrelationEmitter(convolution, plan, epilogue, partial)
+    pointers = [*_sources(convolution, 0), *_sources(convolution, 1), partial]
+    first = _item(host, list(dict.fromkeys(pointers)), emitter.emit_parts, {partial})
+    first.tasks, first.flops, first.gain = plan.tasks, plan.geometry.flops, GAIN
+    first.title = _title(plan.geometry)
+    pointers = [partial, *epilogue.read, *epilogue.written_in_order]
+    second = _item(host, list(dict.fromkeys(pointers)), emitter.emit_result, set(epilogue.written))
+    second.tasks = plan.geometry.groups * plan.geometry.outs
+    second.title = "sums of convolution"
+    return [first, second]
+
+
+def _title(g: Geometry) -> str:
     kernel = "x".join(str(line.kernel) for line in g.lines)
     groups = f" in {g.groups} groups" if g.groups > 1 else ""
     return f"convolution {g.channels * g.groups}->{g.outs * g.groups} {kernel}{groups}"

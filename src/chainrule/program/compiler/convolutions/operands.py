@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.program.compiler.convolutions.geometry import Geometry, describe
+from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression, Load, Local
 from chainrule.program.compiler.indices import (
     Axis,
@@ -17,6 +18,7 @@ from chainrule.program.compiler.indices import (
 )
 from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.llvm.builder import Value
 from chainrule.program.compiler.lowering.elements import Indices, loads
 from chainrule.program.compiler.reading import Reader
 
@@ -56,15 +58,28 @@ class Convolution:
         return self.weight(Axis(g.groups), Axis(g.outs), Axis(g.channels), numbers)
 
 
-def convolution_of(x: Instruction, is_leaf: Callable[[Tensor], bool]) -> Convolution | None:
-    """The convolution; None if its image is computed while it is read, or read across rows."""
+def convolution_of(
+    x: Instruction, is_leaf: Callable[[Tensor], bool], operands: Sequence[int] = (0,)
+) -> Convolution | None:
+    """The convolution; None if an operand is computed while it is read, or read across rows.
+
+    Args:
+        x: A ``convolution``.
+        is_leaf: True for tensors in memory.
+        operands: Those that are read in vectors along the last axis.
+    """
     found = Convolution(x, describe(x), is_leaf)
-    g = found.geometry
-    places = [Axis(line.source) for line in g.lines]
-    image = found.any_element(0, places)
-    if not isinstance(image, Load) or image.guard is not None or is_divided([image], places[-1]):
-        return None
+    for operand in operands:
+        if not is_plain(found, operand):
+            return None
     return found
+
+
+def is_plain(x: Convolution, operand: int) -> bool:
+    """True if an operand lies in memory, its rows whole."""
+    places = [Axis(line.kernel if operand else line.source) for line in x.geometry.lines]
+    found = x.any_element(operand, places)
+    return isinstance(found, Load) and found.guard is None and not is_divided([found], places[-1])
 
 
 def is_divided(expressions: Sequence[Expression], axis: Axis) -> bool:
@@ -135,6 +150,15 @@ class Epilogue:
     def read(self) -> list[Tensor]:
         """Tensors that are read from memory."""
         return list(dict.fromkeys(x.tensor for e in self.expressions for x in loads(e)))
+
+    def write(self, emitter: Emitter, value: Value) -> None:
+        """Write what follows from a sum, at the emitter's counters of the axes."""
+        emitter.locals[self.result] = value
+        for named in self.values.values():
+            emitter.emit(named)
+        for store in self.stores:
+            emitter.store(store.tensor, store.indices, emitter.emit(store.value))
+        del emitter.locals[self.result]
 
     def may_repeat(self, root: Callable[[Tensor], Tensor], axis: Axis) -> bool:
         """True if it may run twice for an element, in vectors that begin anywhere along an axis."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.program.compiler.convolutions.operands import Convolution
 from chainrule.program.compiler.convolutions.planes import Planes
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+
+Read = Callable[[Axis, Axis, Axis, Sequence[Index]], Expression]
 
 
 class Padder:
@@ -20,7 +21,8 @@ class Padder:
     zeros, and into what is written after it.
 
     Args:
-        convolution: Whose image.
+        image: Gives the element at counters of images, groups and channels, and at places.
+        extents: How many images, groups and channels there are.
         planes: How the buffer lies.
         builder: The function.
         memory: Where tensors lie.
@@ -29,13 +31,15 @@ class Padder:
 
     def __init__(
         self,
-        convolution: Convolution,
+        image: Read,
+        extents: tuple[int, int, int],
         planes: Planes,
         builder: Builder,
         memory: Memory,
         buffer: Value,
     ) -> None:
-        self.convolution = convolution
+        self.image = image
+        self.extents = extents
         self.planes = planes
         self.b = builder
         self.buffer = buffer
@@ -46,20 +50,21 @@ class Padder:
         """Zeros everywhere: what lies around images stays so."""
         clear(self.b, self.buffer, self.element, self.planes.lanes, self.planes.size)
 
-    def fill(self, group: Value, image: Value, band: Value) -> None:
+    def fill(self, group: Value, image: Value, band: Value, channel: Value) -> None:
         """Write the images of a task.
 
         Args:
             group: Number of the group of channels.
             image: Number of the first image.
             band: Output from which the band of rows begins.
+            channel: Number of the first channel.
         """
         b, planes, geometry = self.b, self.planes, self.planes.geometry
-        axes = [Axis(n) for n in (geometry.batch, geometry.groups, geometry.channels)]
+        axes = [Axis(n) for n in self.extents]
         self.emitter.enter(axes[1], group)
-        with b.loop(0, geometry.channels) as channel:
-            self.emitter.enter(axes[2], channel.index)
-            start = b.mul(channel.index, b.i64(planes.channel))
+        with b.loop(0, geometry.channels) as loop:
+            self.emitter.enter(axes[2], b.add(channel, loop.index))
+            start = b.mul(loop.index, b.i64(planes.channel))
             for number, plane in enumerate(planes.plane_numbers()):
                 begin = b.add(start, b.i64(number * planes.plane))
                 self._plane(axes, plane, image, band, begin)
@@ -78,7 +83,7 @@ class Padder:
             axis_index(axis) * line.stride + p
             for axis, line, p in zip(counters, lines, plane, strict=True)
         ]
-        value = self.convolution.image(axes[0], axes[1], axes[2], places)
+        value = self.image(axes[0], axes[1], axes[2], places)
 
         def row(at: Value) -> None:
             self._row(value, counters[-1], at)

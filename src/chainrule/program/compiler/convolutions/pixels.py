@@ -20,7 +20,7 @@ from chainrule.program.compiler.products.tiling import Tiling, frozen
 from chainrule.program.compiler.target import Target
 
 MOST_VECTORS = 12
-LATENCY = 4.0  # cycles until a sum can be added to
+LATENCY = 5.0  # cycles until a sum can be added to, and what is lost with so few sums
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from chainrule.program.compiler.convolutions.correlations import (
+    Correlation,
+    plan_correlation,
+)
 from chainrule.program.compiler.convolutions.geometry import Geometry
 from chainrule.program.compiler.convolutions.pixels import Pixels, choose_tile
 from chainrule.program.compiler.convolutions.planes import Planes
@@ -74,12 +78,17 @@ class PixelPlan:
         return sum(map(self._weights, self.geometry.phases))
 
 
-def is_worthwhile(geometry: Geometry) -> bool:
-    """True if the convolution has a fast form and is large enough for it."""
+def plan_convolution(geometry: Geometry, target: Target) -> PixelPlan | Correlation | None:
+    """How to compute a convolution; None if a plain loop does it best."""
+    if geometry.flops < LEAST_FLOPS:
+        return None
     places = math.prod(line.kernel for line in geometry.lines)
     pixels = math.prod(line.out for line in geometry.lines)
-    small = places <= max(9, min(MOST_PLACES, pixels))
-    return small and geometry.flops >= LEAST_FLOPS
+    if places > pixels:
+        found = plan_correlation(geometry, target)
+        if found is not None:
+            return found
+    return plan_pixels(geometry, target) if places <= MOST_PLACES else None
 
 
 def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:

@@ -197,12 +197,12 @@ class Memory:
         if self.places:
             lines.append("values of each layer or line, in between")
             for where, size in self.by_layer().items():
-                lines.append(f"  {_cut(where, 22):<22}{_readable_bytes(size):>12}")
+                lines.append(f"  {_end(where, 22):<22}{_readable_bytes(size):>12}")
             lines.append(f"in the arena ({_readable_bytes(self.values)} if nothing were shared)")
             for place in sorted(self.places, key=lambda p: (p.offset, -p.size)):
                 lines.append(
                     f"  at {place.offset:>10,}  {_readable_bytes(place.size):>9}  "
-                    f"{_cut(place.title, 34):<34} {_cut(place.where, 17)}".rstrip()
+                    f"{_cut(place.title, 34):<34} {_end(place.where, 17)}".rstrip()
                 )
         return "\n".join(lines)
 
@@ -258,3 +258,8 @@ def _readable_bytes(size: int) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _end(text: str, width: int) -> str:
+    """The end of a place says more than its beginning."""
+    return text if len(text) <= width else "…" + text[1 - width :]

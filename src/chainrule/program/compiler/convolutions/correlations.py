@@ -317,7 +317,9 @@ class CorrelationWriter:
                 moved = frozen(b, b.offset(loop.carried[0], stride, self.element))
                 loop.carry(moved, *inner[1:])
             return loop.results
-        unroll = max(n for n in range(1, 5) if count % n == 0)
+        # neighbours would share loads of inputs, for which there are no registers
+        shares = plan.tile_columns > 1 and lines[axis].dilation < plan.tile_columns
+        unroll = 1 if shares else max(n for n in range(1, 5) if count % n == 0)
         with b.loop(0, count, unroll, state) as loop:
             at, turned, *sums = loop.carried
             for _ in range(unroll):

@@ -14,7 +14,17 @@ from chainrule.errors import ArgumentError, ChainruleError, compose_message
 from chainrule.version import VERSION
 
 # command → module that holds a function of the same name; loaded when the command is called
-COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "profile", "cache", "doctor")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "summary",
+    "explain",
+    "profile",
+    "data",
+    "cache",
+    "doctor",
+)
 
 
 class LazyGroup(typer.core.TyperGroup):

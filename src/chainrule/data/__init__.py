@@ -16,7 +16,9 @@ from chainrule.data.augmentation import (
     RandomVerticalFlip,
     Transform,
 )
+from chainrule.data.cifar import cifar10, cifar100
 from chainrule.data.dataset import ArrayDataset, as_dataset
+from chainrule.data.fashion import fashion_mnist
 from chainrule.data.folders import image_folder
 from chainrule.data.idx import read_idx, write_idx
 from chainrule.data.mnist import mnist
@@ -45,8 +47,11 @@ __all__ = [
     "Transform",
     "as_dataset",
     "batches",
+    "cifar10",
+    "cifar100",
     "circles",
     "epoch_order",
+    "fashion_mnist",
     "holdout",
     "image_folder",
     "mnist",

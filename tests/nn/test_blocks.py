@@ -16,23 +16,23 @@ def _seeded():
 
 def blocks():
     return {
-        "residual": nn.Residual(nn.Conv2d(4, 4, 3, padding=1)),
+        "residual": nn.Residual(nn.Conv2d(2, 2, 3, padding=1)),
         "residual, shortcut": nn.Residual(
-            nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.Conv2d(4, 6, 1, stride=2), nn.Tanh()
+            nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.Conv2d(2, 3, 1, stride=2), nn.Tanh()
         ),
         "inception": nn.Parallel(
-            nn.Conv2d(4, 2, 1),
-            nn.Sequential(nn.Conv2d(4, 3, 1), nn.Tanh(), nn.Conv2d(3, 5, 3, padding="same")),
-            nn.Sequential(nn.AvgPool2d(3, 1, padding=1), nn.Conv2d(4, 1, 1)),
+            nn.Conv2d(2, 2, 1),
+            nn.Sequential(nn.Conv2d(2, 1, 1), nn.Tanh(), nn.Conv2d(1, 3, 3, padding="same")),
+            nn.Sequential(nn.AvgPool2d(3, 1, padding=1), nn.Conv2d(2, 1, 1)),
         ),
-        "squeeze": nn.SqueezeExcitation(4, 2, activation=nn.Tanh()),
+        "squeeze": nn.SqueezeExcitation(2, 3, activation=nn.Tanh()),
     }
 
 
 @pytest.mark.parametrize("name", blocks())
 def test_engines_agree_and_gradients_agree_with_differences(name):
     block = blocks()[name]
-    x = normal(2, 4, 5, 6)
+    x = normal(2, 2, 5, 6)
     cotangent = normal(*block(x).shape, seed=5)
     (y, grads), (again, others) = (
         cr.compile(with_gradients, engine=engine)(block, x, cotangent) for engine in ENGINES
@@ -48,7 +48,7 @@ def test_engines_agree_and_gradients_agree_with_differences(name):
 
 
 def test_what_blocks_compute():
-    found, x = blocks(), normal(2, 4, 5, 6)
+    found, x = blocks(), normal(2, 2, 5, 6)
     plain, changed, inception, squeeze = found.values()
     close(plain(x), plain.branch(x) + x, "identity", 1e-6)
     wanted = np.tanh(changed.branch(x).numpy() + changed.shortcut(x).numpy())
@@ -70,10 +70,10 @@ def test_names_of_their_state():
     ]
     shapes = {name: value.shape for name, value in found["squeeze"].state_dict().items()}
     assert shapes == {
-        "fc1.weight": (2, 4, 1, 1),
-        "fc1.bias": (2,),
-        "fc2.weight": (4, 2, 1, 1),
-        "fc2.bias": (4,),
+        "fc1.weight": (3, 2, 1, 1),
+        "fc1.bias": (3,),
+        "fc2.weight": (2, 3, 1, 1),
+        "fc2.bias": (2,),
     }
     named = nn.Parallel({"one": nn.Linear(2, 1), "two": nn.Linear(2, 3)})
     assert [path for path, _ in named.named_parameters()][::2] == ["one.weight", "two.weight"]

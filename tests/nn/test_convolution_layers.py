@@ -252,6 +252,8 @@ WRONG_SETTINGS = [
     ({"padding": -1}, "padding does not fit"),
     ({"padding": "full"}, "'same', 'valid'"),
     ({"padding": (1, 2, 3)}, "padding does not fit 2 spatial axes"),
+    ({"padding": ((1, 2), 1)}, "2 pairs"),
+    ({"padding": ((1, 2), (1, -1))}, "padding does not fit"),
     ({"groups": 3}, "groups must divide the channels"),
     ({"padding_mode": "mirror"}, "'zeros', 'reflect', 'replicate', 'circular'"),
 ]
@@ -273,7 +275,7 @@ def test_sizes_that_a_transposed_convolution_can_not_give():
 
 
 def test_paddings_may_differ_before_and_after():
-    layer = nn.Conv1d(1, 1, 3, padding=[(2, 0)])  # causal: no output sees later inputs
+    layer = nn.Conv1d(1, 1, np.int64(3), padding=[[2, 0]])  # causal: no output sees later inputs
     x = normal(1, 1, 6)
     changed = x.copy()
     changed[..., 4] += 1

@@ -163,6 +163,28 @@ def test_many_steps_in_one_call_leave_the_same_statistics(engine, momentum):
         close(found[name], wanted[name], name, 1e-5)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_checkpoints_write_once_and_loops_at_every_turn(engine):
+    x = normal(6, 3)
+
+    def recomputed(layer, x):
+        return cr.grad(lambda m: (cr.checkpoint(lambda m, x: m(x))(m, x) ** 3).sum())(layer)
+
+    def looped(layer, xs):
+        return cr.scan(lambda total, x: (total + layer(x).sum(), None), cr.asarray(0.0), xs)[0]
+
+    layer = nn.BatchNorm1d(3)
+    grads = cr.compile(recomputed, engine=engine)(layer, x)
+    close(layer.running_mean, 0.1 * x.mean(axis=0), "after a checkpoint", 1e-6)
+    plain = cr.grad(lambda m: (m(x) ** 3).sum())(nn.BatchNorm1d(3))
+    close(grads["weight"], plain["weight"], "the gradient", 1e-5)
+    layer = nn.BatchNorm1d(3)
+    cr.compile(looped, engine=engine)(layer, np.stack([x, x + 1]))
+    assert layer.num_batches_tracked.item() == 2
+    wanted = 0.9 * 0.1 * x.mean(axis=0) + 0.1 * (x + 1).mean(axis=0)
+    close(layer.running_mean, wanted, "after a loop", 1e-6)
+
+
 def test_a_batch_of_none_changes_nothing_and_one_number_is_refused():
     layer = nn.BatchNorm2d(3)
     assert layer(normal(0, 3, 4, 4)).shape == (0, 3, 4, 4)

@@ -123,22 +123,21 @@ class _Conv(_Convolution):
 
     def _checked_padding(self, padding: Padding) -> str | tuple[Any, ...]:
         """A word, or one entry an axis: an int, or (before, after)."""
-        what = f"{type(self).__name__}: padding"
+        what, n = f"{type(self).__name__}: padding", self.n_axes
         if isinstance(padding, str):
             return one_of(padding, ("same", "valid"), what)
-        entries = [padding] * self.n_axes if isinstance(padding, int) else list(padding)
-        numbers = [n for part in entries for n in (part if isinstance(part, tuple) else (part,))]
-        per_axis_setting(numbers, len(numbers), what, least=0)
-        if len(entries) != self.n_axes or any(
-            isinstance(part, tuple) and len(part) != 2 for part in entries
-        ):
+        if not isinstance(padding, list | tuple):
+            return per_axis_setting(padding, n, what, least=0)
+        if not any(isinstance(part, list | tuple) for part in padding):
+            return per_axis_setting(padding, n, what, least=0)
+        if len(padding) != n or not all(isinstance(part, list | tuple) for part in padding):
             raise ArgumentError(
-                f"{what} does not fit {self.n_axes} spatial axes",
-                expected=f'"same", "valid", an int, or {self.n_axes} ints or (before, after) pairs',
+                f"{what} does not fit {n} spatial {'axis' if n == 1 else 'axes'}",
+                expected=f'"same", "valid", an int, {n} ints, or {n} pairs (before, after)',
                 got=repr(padding),
                 where=str(here()),
             )
-        return tuple(entries)
+        return tuple(per_axis_setting(part, 2, what, least=0) for part in padding)
 
     def forward(self, x: Any) -> Array:
         """Shape: (batch, in_channels, *spatial) → (batch, out_channels, *output sizes)."""

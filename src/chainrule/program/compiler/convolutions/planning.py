@@ -107,7 +107,7 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         traffic = plan.packed_weights / geometry.groups * size / 16
         if traffic * 16 > target.level2 // 2:
             traffic *= 3
-        time = n_tasks * (cycles * depth + traffic + planes.size / lanes + 200)
+        time = n_tasks * (cycles * depth + traffic + _around(form))
         if geometry.groups * n_tasks < ENOUGH_TASKS:
             time *= 1.0 + 0.02 * (ENOUGH_TASKS - geometry.groups * n_tasks)
         if best is None or time < best[0] * 0.99:
@@ -118,6 +118,20 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
     missing = -(-ENOUGH_TASKS // max(1, plan.tasks))
     parts = min(missing, plan.form.channels.count) if geometry.flops > 2e5 else 1
     return PixelPlan(plan.form, max(1, parts))
+
+
+def _around(form: Pixels) -> float:
+    """Cycles of a task that are not arithmetic: images are laid out, sums are read again."""
+    planes, g = form.planes, form.geometry
+    row = planes.strides[-2]
+    rows = g.channels * planes.n_planes * planes.plane / row
+    outs = g.outs * planes.images * planes.band
+    for line in g.lines[1:-1]:
+        outs *= line.out
+    columns = g.lines[-1].out
+    laid_out = rows * (1.5 * row / form.lanes + 5)
+    read = outs * g.lines[0].spread * (4.0 * columns / form.lanes + 8)
+    return laid_out + read + 200.0 * form.channels.count + 500.0
 
 
 def _cuts(geometry: Geometry) -> Iterator[tuple[int, int]]:

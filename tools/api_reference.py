@@ -18,6 +18,7 @@ PACKAGES = (
     "chainrule.metrics",
     "chainrule.models",
     "chainrule.training",
+    "chainrule.program.compiler.profile",
     "chainrule.plots",
     "chainrule.random",
     "chainrule.explain",

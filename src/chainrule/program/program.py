@@ -100,7 +100,7 @@ class Program:
         key = tuple(batch), tuple(scalars)
         if key not in self._epochs:
             state = [write.slot for write in self.writes]
-            with self._told(" of many steps") as told:
+            with self._told(", many steps") as told:
                 made = NativeEpoch(self.graph, self.n_outputs, *key, state)
                 told.append(made.code)
             self._epochs[key] = made

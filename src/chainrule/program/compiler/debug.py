@@ -83,13 +83,22 @@ def compilation(
 ) -> str:
     """The line of a compilation.
 
+    Args:
+        name: The function.
+        number: How many signatures of it there were up to this one.
+        inputs: What it reads, as text; only the last few are shown.
+        n_kernels: Kernels of its machine code.
+        seconds: How long it took.
+        from_cache: An earlier process made it.
+
     >>> compilation("step", 2, ["x float32[32, 784]"], 14, 0.1301, False)
     'step, compilation 2 (x float32[32, 784]): 14 kernels, 130.1 ms, compiled'
     """
-    more = f", … {len(inputs) - _SHOWN} more" if len(inputs) > _SHOWN else ""
+    # batches stand behind the state, and are what changes from one compilation to the next
+    more = f"{len(inputs) - _SHOWN} more, " if len(inputs) > _SHOWN else ""
     origin = "from the cache" if from_cache else "compiled"
     kernels = "1 kernel" if n_kernels == 1 else f"{n_kernels} kernels"
     return (
-        f"{name}, compilation {number} ({', '.join(inputs[:_SHOWN])}{more}): "
+        f"{name}, compilation {number} ({more}{', '.join(inputs[-_SHOWN:])}): "
         f"{kernels}, {seconds * 1e3:.1f} ms, {origin}"
     )

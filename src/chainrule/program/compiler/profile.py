@@ -12,6 +12,8 @@ from chainrule.program.compiler.machine import Machine, MachineCode, PlaceRecord
 from chainrule.program.compiler.peak import peak_flops, seconds_per_cycle
 from chainrule.program.compiler.runtime.counts import get_num_threads
 
+__all__ = ["Memory", "Profile", "ProfileRow"]
+
 WAITING = "waiting for other threads"
 _WHAT = 32  # columns of a kernel's name
 _NOTHING_COUNTED = 1e-12

@@ -9,8 +9,8 @@ import pytest
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.driver import emit_report
-from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.vectorisation import choose
 from chainrule.program.compiler.groups import Fusion, ordered
 from chainrule.program.compiler.indices import ravel

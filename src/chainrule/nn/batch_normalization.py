@@ -40,6 +40,7 @@ class _ChannelNorm(Module):
         affine: bool,
         track_running_stats: bool,
         dtype: Any,
+        bias: bool,
     ) -> None:
         name = type(self).__name__
         self.num_features = positive_integer(num_features, f"{name}: num_features")
@@ -53,6 +54,7 @@ class _ChannelNorm(Module):
         self.weight = self.bias = None
         if affine:
             self.weight = Parameter(init.ones(n, dtype=dtype))
+        if affine and bias:
             self.bias = Parameter(init.zeros(n, dtype=dtype))
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
@@ -110,8 +112,10 @@ class _BatchNorm(_ChannelNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = dtypes.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        self._set(num_features, epsilon, momentum, affine, track_running_stats, dtype)
+        self._set(num_features, epsilon, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Any) -> Array:
         """Shape: (batch, num_features, *spatial) → the same."""
@@ -169,6 +173,7 @@ class BatchNorm2d(_BatchNorm):
         track_running_stats: Keep running statistics; else every batch's own are used, in evaluation
             too.
         dtype: Floating type of the state.
+        bias: False: learn no shift.
 
     Attributes: ``weight`` and ``bias`` (num_features,) or None; buffers ``running_mean``,
     ``running_var`` (num_features,) and ``num_batches_tracked``, or None.
@@ -212,8 +217,10 @@ class _InstanceNorm(_ChannelNorm):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: Any = dtypes.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        self._set(num_features, epsilon, momentum, affine, track_running_stats, dtype)
+        self._set(num_features, epsilon, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Any) -> Array:
         """Shape: (batch, num_features, *spatial) → the same."""
@@ -257,6 +264,7 @@ class InstanceNorm2d(_InstanceNorm):
         affine: Learn a scale and a shift for each channel; they begin as 1 and 0.
         track_running_stats: Keep running statistics of the batch and use them in evaluation.
         dtype: Floating type of the state.
+        bias: False: learn no shift.
 
     Attributes: as ``BatchNorm2d``; None but where asked for.
 

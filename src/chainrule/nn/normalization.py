@@ -32,6 +32,7 @@ class GroupNorm(Module):
         epsilon: Added to the variance, > 0.
         affine: Learn a scale and a shift for each channel; they begin as 1 and 0.
         dtype: Floating type of the parameters.
+        bias: False: learn no shift.
 
     Attributes: ``weight`` and ``bias`` (num_channels,) or None.
 
@@ -60,6 +61,8 @@ class GroupNorm(Module):
         epsilon: float = 1e-5,
         affine: bool = True,
         dtype: Any = dtypes.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_groups = positive_integer(num_groups, "GroupNorm: num_groups")
         self.num_channels = positive_integer(num_channels, "GroupNorm: num_channels")
@@ -75,6 +78,7 @@ class GroupNorm(Module):
         self.weight = self.bias = None
         if affine:
             self.weight = Parameter(init.ones(self.num_channels, dtype=dtype))
+        if affine and bias:
             self.bias = Parameter(init.zeros(self.num_channels, dtype=dtype))
 
     def forward(self, x: Any) -> Array:

@@ -25,6 +25,15 @@ from chainrule.data.mnist import mnist
 from chainrule.data.order import batches, epoch_order
 from chainrule.data.pictures import read_image
 from chainrule.data.preprocessing import Standardizer, one_hot, scale_images
+from chainrule.data.sound import (
+    hertz_to_mel,
+    log_mel,
+    mel_filters,
+    mel_to_hertz,
+    read_wav,
+    spectrogram,
+    stft,
+)
 from chainrule.data.splits import holdout, stratified_split
 from chainrule.data.toys import circles, spirals, two_moons, xor
 
@@ -52,14 +61,21 @@ __all__ = [
     "circles",
     "epoch_order",
     "fashion_mnist",
+    "hertz_to_mel",
     "holdout",
     "image_folder",
+    "log_mel",
+    "mel_filters",
+    "mel_to_hertz",
     "mnist",
     "one_hot",
     "read_idx",
     "read_image",
+    "read_wav",
     "scale_images",
+    "spectrogram",
     "spirals",
+    "stft",
     "stratified_split",
     "two_moons",
     "write_idx",

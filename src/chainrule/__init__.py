@@ -53,7 +53,7 @@ _HOMES = {
     "chainrule.ops.dtypes": (
         "bfloat16 float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
     ),
-    "chainrule.program": "CompiledFunction Program compile profile_steps run_steps",
+    "chainrule.program": "CompiledFunction Program compile memory_of_steps profile_steps run_steps",
     "chainrule.program.compiler.runtime.counts": "get_num_threads set_num_threads",
     "chainrule.training": "EarlyStopping History Trainer",
 }

@@ -2,8 +2,16 @@
 
 from chainrule.program.compilation import CompiledFunction, compile
 from chainrule.program.engines import ENGINES
-from chainrule.program.profiling import profile_steps
+from chainrule.program.profiling import memory_of_steps, profile_steps
 from chainrule.program.program import Program
 from chainrule.program.steps import run_steps
 
-__all__ = ["ENGINES", "CompiledFunction", "Program", "compile", "profile_steps", "run_steps"]
+__all__ = [
+    "ENGINES",
+    "CompiledFunction",
+    "Program",
+    "compile",
+    "memory_of_steps",
+    "profile_steps",
+    "run_steps",
+]

@@ -1,4 +1,4 @@
-"""``profile_steps``: where the time of training goes, kernel by kernel."""
+"""Where the time of training goes, kernel by kernel, and what memory it will need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chainrule.program.engines import require_compiler
 from chainrule.program.steps import prepare_steps
 
 if TYPE_CHECKING:
-    from chainrule.program.compiler.profile import Profile
+    from chainrule.program.compiler.profile import Memory, Profile
 
 
 def profile_steps(
@@ -76,3 +76,46 @@ def profile_steps(
 
     memory = memory_of(program.name, epoch.code.machine, written, steps.batch_slots)
     return profile_code(program.name, epoch.code, memory, run, seconds)
+
+
+def memory_of_steps(
+    step: Callable[..., Any],
+    state: Sequence[Any],
+    data: Sequence[Any],
+    order: Any,
+    *,
+    scalars: Mapping[int, Any] | None = None,
+) -> Memory:
+    """What ``run_steps`` with these arguments would need beside the data, without a step run.
+
+    Args:
+        step: As for ``run_steps``.
+        state: As for ``run_steps``.
+        data: As for ``run_steps``.
+        order: As for ``run_steps``; one row is enough.
+        scalars: As for ``run_steps``.
+
+    Returns:
+        A table to print, with the arena, the peak and what the values of each layer take.
+
+    Raises:
+        ArgumentError: The step runs on the interpreter, which plans no memory.
+
+    Example:
+        >>> import numpy as np
+        >>> from chainrule.array import asarray
+        >>> def step(state, x):
+        ...     state["w"] = state["w"] + x.sum()
+        ...     return state["w"]
+        >>> x = np.arange(4.0, dtype="f")
+        >>> memory_of_steps(step, [{"w": asarray(0.0)}], [x], [[0, 1]]).state
+        4
+    """
+    steps = prepare_steps(step, state, data, order, scalars)
+    program = steps.program
+    require_compiler("plans of memory", program.name, program.engine)
+    from chainrule.program.compiler.profile import memory_of
+
+    written = [write.slot for write in program.writes]
+    code = program.epoch(steps.batch_slots, sorted(steps.vectors)).code
+    return memory_of(program.name, code.machine, written, steps.batch_slots)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import ArgumentError, TeachingWarning
+from chainrule.errors import ArgumentError, TeachingWarning, TracedValueError
 from chainrule.program.compiler import debug
 
 pytest.importorskip("llvmlite")
@@ -111,6 +111,20 @@ def test_the_profile_of_steps_leaves_everything_as_it_was(arguments):
     assert profile.memory.state == 24 * 5 * 4
 
 
+def test_the_memory_of_steps_is_known_before_the_first(arguments):
+    state, x, y = arguments
+    before = state["w"].numpy().copy()
+    order = np.arange(16).reshape(4, 4)
+    memory = cr.memory_of_steps(loss_of, [state], [x, y], order)
+    np.testing.assert_array_equal(state["w"], before)
+    assert memory.state == 24 * 5 * 4, "state is updated in place"
+    assert memory.results == 4
+    same = cr.profile_steps(loss_of, [state], [x, y], order, seconds=0.01).memory
+    assert (memory.arena, memory.peak) == (same.arena, same.peak)
+    with pytest.raises(ArgumentError, match="plans of memory show machine code"):
+        cr.memory_of_steps(cr.compile(loss_of, engine="interpreter"), [state], [x, y], order)
+
+
 def test_memory_is_known_before_the_run(arguments):
     step = cr.compile(loss_of)
     memory = step.memory(*arguments)
@@ -146,3 +160,34 @@ def test_compilations_are_counted_shown_and_too_many_warn():
     with pytest.warns(TeachingWarning, match=r"9 signatures.*The last: 0 float32\[9\]\. Pad") as w:
         double(np.ones(9, np.float32))
     assert w[0].filename == __file__
+
+
+def choose(x):
+    return x * 2 if x.sum() > 0 else x
+
+
+def loop(x):
+    while x.sum() < 3:
+        x = x * 2
+    return x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        choose,
+        loop,
+        lambda x: x * float(x.sum()),
+        lambda x: x * int(x.sum()),
+        lambda x: x * np.asarray(x),
+        lambda x: x * x.sum().item(),
+        lambda x: f"{x.sum():.1f}",
+    ],
+    ids=["if", "while", "float", "int", "asarray", "item", "format"],
+)
+def test_asking_for_a_value_while_recording_names_the_line_and_the_way_out(function):
+    line = function.__code__.co_firstlineno + (function.__name__ != "<lambda>")
+    with pytest.raises(TracedValueError) as caught:
+        cr.compile(function)(cr.asarray([1.0]))
+    for part in ("cr.where", "cr.cond", "cr.while_loop", f"test_seeing_it.py:{line}"):
+        assert part in str(caught.value)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from chainrule.program.compiler.convolutions.asking import (
+    Asker,
+    following_images,
+    written_beside,
+)
 from chainrule.program.compiler.convolutions.operands import (
     Convolution,
     Epilogue,
@@ -132,6 +138,13 @@ class PixelEmitter:
             padder.emitter.push()
             padder.fill(group, first, band, b.i64(0))
             padder.emitter.pop()
+            self.asker = Asker(
+                plan,
+                b,
+                memory,
+                following_images(self.convolution, plan, b, memory, block),
+                written_beside(self.epilogue, plan, memory),
+            )
             low, high = self._part(part)
             form.channels.loop(
                 b, low, high, lambda o, h: self._tile(group, first, band, o, h, weights)
@@ -161,7 +174,10 @@ class PixelEmitter:
                 phase = (*lead, last)
                 place = b.mul(number, b.i64(self.plan.depth(phase)))
                 place = b.add(place, b.i64(self.plan.weights_before(phase)))
-                self.writer.write(phase, height, b.offset(weights, place, g.element))
+                begin = None
+                if last == 0 and not any(lead):
+                    begin = partial(self.asker.tile, out, image, number, height)
+                self.writer.write(phase, height, b.offset(weights, place, g.element), begin)
             self._epilogue(lead, number, height, image, band)
 
     # -- what is made of the sums -----------------------------------------------------------------

@@ -15,7 +15,7 @@ from chainrule.program.compiler.convolutions.geometry import Geometry
 from chainrule.program.compiler.convolutions.planes import Planes
 from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.products.product import minimum
+from chainrule.program.compiler.products.product import minimum, quotient
 from chainrule.program.compiler.products.tiling import Tiling, frozen
 from chainrule.program.compiler.target import Target
 
@@ -68,6 +68,11 @@ class Pixels:
     def all_vectors(self) -> int:
         """Vectors of a row."""
         return vectors_of_row(self.planes, self.lanes, self.flat)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of pixels of a task, for each tile of channels."""
+        return -(-self.all_rows // self.rows) * -(-self.all_vectors // self.vectors)
 
     @property
     def row_size(self) -> int:
@@ -137,7 +142,7 @@ def choose_tile(planes: Planes, target: Target) -> tuple[Pixels, float]:
 def _cycles(form: Pixels) -> float:
     """Cycles of one step of depth over a task: multiply-adds, loads or latency decide."""
     vectors = form.rows * form.vectors
-    tiles = -(-form.all_rows // form.rows) * -(-form.all_vectors // form.vectors)
+    tiles = form.tiles
     many, size = form.channels.tall
     total = 0.0
     for count, height in ((many, size), (form.channels.count - many, size - 1)):
@@ -168,12 +173,30 @@ class TileWriter:
         self.sums = sums
         self.type = vector(form.geometry.element, form.lanes)
 
-    def write(self, phase: tuple[int, ...], height: int, weights: Value) -> None:
-        """The sums of ``height`` channels; their weights lie packed ``[channel][tap][height]``."""
+    def write(
+        self,
+        phase: tuple[int, ...],
+        height: int,
+        weights: Value,
+        begin: Callable[[Value], None] | None = None,
+    ) -> None:
+        """The sums of ``height`` channels; their weights lie packed ``[channel][tap][height]``.
+
+        Args:
+            phase: Of the outputs.
+            height: Channels.
+            weights: Their packed weights.
+            begin: Called with each tile's number before its code.
+        """
         form, b = self.form, self.b
         tall, wide = form.rows, form.vectors
 
+        across_count = -(-form.all_vectors // wide)
+
         def tile(row: Value, number: Value) -> None:
+            if begin is not None:
+                before = b.mul(quotient(b, row, tall), b.i64(across_count))
+                begin(b.add(before, quotient(b, number, wide)))
             place = b.add(b.mul(row, b.i64(form.pitch)), b.mul(number, b.i64(form.lanes)))
             image = frozen(b, b.offset(self.image, place, form.geometry.element))
             found = self._sums(phase, height, image, weights)

@@ -14,6 +14,7 @@ _SUBMODULES = (
     "errors",
     "explain",
     "metrics",
+    "models",
     "nn",
     "optim",
     "ops",

@@ -1,0 +1,70 @@
+"""Layer tables and parameter counts of the architectures, as papers and torchvision give them.
+
+Nothing is evaluated: shapes are inferred, parameters are counted before they are drawn.
+"""
+
+import pytest
+
+from chainrule import models
+
+# name → parameters; multiply-adds in 10⁹, as torchvision and the papers round them (None: no such
+# figure); output shapes of one sample at rows of the layer table
+PUBLISHED = {
+    "lenet5": (
+        61_706, 0.00,
+        {"c1": (6, 28, 28), "s2": (6, 14, 14), "c3": (16, 10, 10), "s4": (16, 5, 5),
+         "c5": (120, 1, 1), "f6": (84,), "output": (10,)},
+    ),
+    "lenet5_1998": (
+        60_000, 0.00,
+        {"c1": (6, 28, 28), "s2.0": (6, 14, 14), "c3": (16, 10, 10), "s4.1": (16, 5, 5),
+         "c5": (120, 1, 1), "f6": (84,), "output": (10,)},
+    ),
+    "alexnet": (
+        61_100_840, 0.71,
+        {"features.0": (64, 55, 55), "features.2": (64, 27, 27), "features.3": (192, 27, 27),
+         "features.5": (192, 13, 13), "features.6": (384, 13, 13), "features.8": (256, 13, 13),
+         "features.12": (256, 6, 6), "classifier.1": (4096,), "classifier.6": (1000,)},
+    ),
+    "alexnet_2012": (
+        60_965_224, 0.72,
+        {"features.0": (96, 55, 55), "features.3": (96, 27, 27), "features.4": (256, 27, 27),
+         "features.8": (384, 13, 13), "features.14": (256, 6, 6)},
+    ),
+    "zfnet": (
+        62_357_608, None,
+        {"features.0": (96, 110, 110), "features.2": (96, 55, 55), "features.4": (256, 26, 26),
+         "features.6": (256, 13, 13), "features.8": (384, 13, 13), "features.12": (256, 13, 13),
+         "features.14": (256, 6, 6)},
+    ),
+    "vgg11": (
+        132_863_336, 7.61,
+        {"features.2": (64, 112, 112), "features.5": (128, 56, 56), "features.20": (512, 7, 7)},
+    ),
+    "vgg11_bn": (132_868_840, 7.61, {"features.28": (512, 7, 7)}),
+    "vgg13": (133_047_848, 11.31, {"features.24": (512, 7, 7)}),
+    "vgg13_bn": (133_053_736, 11.31, {"features.34": (512, 7, 7)}),
+    "vgg16": (
+        138_357_544, 15.47,
+        {"features.4": (64, 112, 112), "features.9": (128, 56, 56), "features.16": (256, 28, 28),
+         "features.23": (512, 14, 14), "features.30": (512, 7, 7), "classifier.6": (1000,)},
+    ),
+    "vgg16_bn": (138_365_992, 15.47, {"features.43": (512, 7, 7)}),
+    "vgg19": (143_667_240, 19.63, {"features.36": (512, 7, 7)}),
+    "vgg19_bn": (143_678_248, 19.63, {"features.52": (512, 7, 7)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_layer_table_is_the_published_one(name):
+    n_parameters, giga, shapes = PUBLISHED[name]
+    found = models.create(name).summary(models.architecture(name).input_shape)
+    assert found.n_parameters == n_parameters
+    if giga is not None:
+        assert found.multiply_adds / 1e9 == pytest.approx(giga, abs=0.006)
+    given = {row.path: row.output_shape for row in found.rows}
+    assert {path: given[path][1:] for path in shapes} == shapes
+
+
+def test_every_model_has_its_figures_checked():
+    assert sorted(PUBLISHED) == sorted(models.names())

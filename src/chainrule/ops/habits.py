@@ -104,6 +104,18 @@ NN = {
     "ParameterDict": "attributes: self.scale = nn.Parameter(w)",
     "Dense": "nn.Linear(in_features, out_features)",
     "Swish": "nn.SiLU()",
+    "Conv2D": "nn.Conv2d(in_channels, out_channels, kernel_size)",
+    "LazyConv2d": "nn.Conv2d(in_channels, out_channels, kernel_size)",
+    "MaxPooling2D": "nn.MaxPool2d(kernel_size)",
+    "AveragePooling2D": "nn.AvgPool2d(kernel_size)",
+    "GlobalAveragePooling2D": "nn.GlobalAvgPool()",
+    "BatchNormalization": "nn.BatchNorm2d(channels)",
+    "SyncBatchNorm": "nn.BatchNorm2d(channels)",
+    "UpSampling2D": "nn.Upsample(scale_factor=2)",
+    "UpsamplingNearest2d": "nn.Upsample(scale_factor=2)",
+    "UpsamplingBilinear2d": "nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)",
+    "SpatialDropout2D": "nn.Dropout2d(p)",
+    "Concatenate": "nn.Parallel(branch, other), or cr.concat",
     "RNN": "cr.scan, in a Module of your own",
 }
 

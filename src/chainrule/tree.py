@@ -20,6 +20,10 @@ import numpy as np
 from chainrule.array import Array
 from chainrule.errors import StateError
 
+# Made once: a union written where it is asked for is built anew each time, and these are hot.
+_LEAVES = Array, np.ndarray, float, np.generic
+_PLAIN = dict, list, tuple
+
 
 class Leaf(NamedTuple):
     """One leaf and the place that holds it.
@@ -51,12 +55,12 @@ class Leaf(NamedTuple):
 
 def is_leaf(x: Any) -> bool:
     """True for an Array, a NumPy array or a Python (or NumPy) float."""
-    return isinstance(x, Array | np.ndarray | float | np.generic)
+    return isinstance(x, _LEAVES)
 
 
 def is_container(x: Any) -> bool:
     """True for what ``flatten`` takes apart."""
-    return isinstance(x, dict | list | tuple) or hasattr(x, "__tree_children__")
+    return isinstance(x, _PLAIN) or hasattr(x, "__tree_children__")
 
 
 def is_mutable(x: Any) -> bool:

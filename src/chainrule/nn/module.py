@@ -150,7 +150,7 @@ class Module:
         return [(n, v) for n, v in pairs if n not in _OWN and self._is_child(n, v)]
 
     def _is_child(self, name: str, value: Any) -> bool:
-        if isinstance(value, list | tuple | dict):
+        if isinstance(value, (list, tuple, dict)):
             refuse_bare_arrays(self, name, value)
             return next(containers(value), None) is not None
         return (

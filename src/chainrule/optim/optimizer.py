@@ -27,7 +27,7 @@ from chainrule.optim.hyperparameters import (
     weak_scalar,
 )
 from chainrule.optim.settings import Settings
-from chainrule.optim.targets import Target, find_modules, find_targets, match_gradients
+from chainrule.optim.targets import Target, Targets, find_modules, find_targets, match_gradients
 from chainrule.scope import is_outermost
 
 
@@ -173,9 +173,9 @@ class Optimizer(HabitsAnswered, Settings):
         """
         modules = find_modules(arguments)
         if len(modules) == 1:
-            self.initialise(modules[0])
+            self._initialise(modules[0][1])
         elif len(modules) > 1 and not self.state:
-            names = ", ".join(type(module).__name__ for module in modules)
+            names = ", ".join(type(module).__name__ for module, _ in modules)
             raise StateError(
                 f"{type(self).__name__} can not know which of several Modules it is to train",
                 got=f"arguments with parameters: {names}",
@@ -202,7 +202,9 @@ class Optimizer(HabitsAnswered, Settings):
         Raises:
             StateError: State that was loaded does not fit the parameters.
         """
-        targets = find_targets(parameters)
+        self._initialise(find_targets(parameters))
+
+    def _initialise(self, targets: Targets) -> None:
         if not self.state:
             self._check_patterns([*targets.trainable, *targets.resting])
         for path, target in targets.trainable.items():

@@ -185,15 +185,15 @@ def _gradient(path: str, parameter: Array, gradient: Any) -> Array:
     return value
 
 
-def find_modules(arguments: Any) -> list[Any]:
+def find_modules(arguments: Any) -> list[tuple[Any, Targets]]:
     """Modules with trainable parameters among the arguments, outermost ones, each once."""
-    modules: dict[int, Any] = {}
+    modules: dict[int, tuple[Any, Targets]] = {}
     pending = [arguments]
     while pending:
         x = pending.pop()
         if hasattr(x, "__tree_trainable__"):
-            if id(x) not in modules and find_targets(x).trainable:
-                modules[id(x)] = x
+            if id(x) not in modules and (targets := find_targets(x)).trainable:
+                modules[id(x)] = x, targets
         elif is_container(x) and not hasattr(x, "__prepare__"):
             pending += [child for _, child in children(x)]
     return list(modules.values())

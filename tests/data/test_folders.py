@@ -70,6 +70,28 @@ def test_decoded_pixels_are_kept_until_a_file_changes(shapes, monkeypatch):
     assert data.image_folder(shapes, mode="grey").inputs.shape == (6, 1, 6, 8)
 
 
+def test_large_sets_are_kept_in_a_file_of_their_own(shapes, tmp_path, monkeypatch):
+    folder = tmp_path / "kept" / "here"
+    first = data.image_folder(shapes, keep=folder).inputs.tobytes()
+    assert first == data.image_folder(shapes).inputs.tobytes()
+    (file,) = folder.iterdir()
+    assert file.stat().st_size < 6 * 3 * 6 * 8 + 200
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "decode", lambda *a: pytest.fail("decoded again"))
+        again = data.image_folder(shapes, keep=folder)
+    assert not again.inputs.flags.writeable
+    assert again.inputs.tobytes() == first
+    content = file.read_bytes()
+    file.unlink()  # others may have it mapped
+    file.write_bytes(content[:-50])
+    healed = data.image_folder(shapes, keep=folder)
+    assert healed.inputs.tobytes() == first
+    (shapes / "edgy" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="1 of 6"):
+        data.image_folder(shapes, keep=folder)
+    assert list(folder.iterdir()) == [file], "nothing unfinished stays"
+
+
 def test_other_files_are_passed_over(shapes):
     (shapes / "edgy" / "notes.txt").write_text("no picture")
     (shapes / "edgy" / ".hidden.png").write_bytes(b"no picture")

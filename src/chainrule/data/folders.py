@@ -36,6 +36,9 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 VERSION = 1
 
 
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
+
+
 class Picture(NamedTuple):
     """A file of a folder of pictures.
 
@@ -61,6 +64,7 @@ def image_folder(
     class_names: Sequence[str] | None = None,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
+    keep: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ArrayDataset:
     """Read a folder that holds one folder of PNG and JPEG files for each class.
@@ -79,7 +83,9 @@ def image_folder(
         class_names: The classes in the order of their numbers, for a part that lacks some of
             them; None: those that are there.
         max_pixels: Refuse pictures with more.
-        max_bytes: Refuse data sets that take more memory.
+        max_bytes: Refuse data sets that take more.
+        keep: Folder for a file with the decoded pixels, which is mapped into memory: for data sets
+            that are too large for the cache, or for memory. None: the cache.
         progress: Called with how many files are decoded, and how many there are.
 
     Returns:
@@ -97,10 +103,15 @@ def image_folder(
     if pair is not None:
         _check_amount(len(pictures), (MODES[mode][1], *pair), max_bytes)
 
-    def unpack() -> np.ndarray:
-        return _decode_all(root, pictures, (pair, mode, fit, max_pixels), max_bytes, progress)
+    def unpack(allocate: Allocate = _in_memory) -> np.ndarray:
+        options = pair, mode, fit, max_pixels
+        return _decode_all(root, pictures, options, max_bytes, progress, allocate)
 
-    pixels = kept_array("images", _digest(root, pictures, (pair, mode, fit)), unpack)
+    digest = _digest(root, pictures, (pair, mode, fit))
+    if keep is None:
+        pixels = kept_array("images", digest, unpack)
+    else:
+        pixels = _kept_file(Path(keep) / f"images-{digest[:32]}.npy", len(pictures), unpack)
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
     return ArrayDataset(pixels, labels, class_names=names, name=root.resolve().name)
 
@@ -197,6 +208,7 @@ def _decode_all(
     options: tuple[Any, ...],
     max_bytes: int,
     progress: Callable[[int, int], None] | None,
+    allocate: Allocate,
 ) -> np.ndarray:
     pixels: np.ndarray | None = None
     damaged: list[str] = []
@@ -208,7 +220,7 @@ def _decode_all(
             continue
         if pixels is None:
             _check_amount(len(pictures), image.shape, max_bytes)
-            pixels = np.empty((len(pictures), *image.shape), np.uint8)
+            pixels = allocate((len(pictures), *image.shape))
             first = picture
         if image.shape != pixels.shape[1:]:
             _refuse_sizes(first.name, pixels.shape[1:], picture.name, image.shape)
@@ -226,6 +238,34 @@ def _decode_all(
             where=str(here()),
         )
     return pixels
+
+
+def _in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)
+
+
+def _kept_file(path: Path, n: int, make: Callable[[Allocate], np.ndarray]) -> np.ndarray:
+    """The pixels in a file, mapped into memory, read-only; made picture by picture if need be."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.dtype == np.uint8 and found.ndim == 4 and len(found) == n:
+            return np.asarray(found)
+    except (OSError, ValueError):  # not there, or no file that was written here
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+
+    def on_disk(shape: tuple[int, ...]) -> np.ndarray:
+        return np.lib.format.open_memmap(temporary, "w+", np.dtype(np.uint8), shape)
+
+    try:
+        pixels = make(on_disk)
+        pixels.flush()  # type: ignore[attr-defined]
+        del pixels  # Windows renames no file that is mapped
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _refuse_sizes(

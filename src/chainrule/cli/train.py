@@ -45,7 +45,7 @@ def train(
     ] = _DEFAULT.validation,
     limit: Annotated[int, typer.Option(help="Use only so many training samples; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same bits.")] = _DEFAULT.seed,
-    engine: Annotated[str | None, typer.Option(help="compiler or interpreter.")] = None,
+    engine: Annotated[str | None, typer.Option(help="compiler (default) or interpreter.")] = None,
     out: Annotated[
         Path, typer.Option(help="Where run folders are made.", show_default=True)
     ] = Path("runs"),

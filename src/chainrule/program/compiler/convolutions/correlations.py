@@ -10,7 +10,7 @@ channels are side by side, is read in vectors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.program.compiler.convolutions.geometry import Geometry, Line
@@ -20,6 +20,8 @@ from chainrule.program.compiler.products.tiling import Tiling, frozen
 from chainrule.program.compiler.target import Target
 
 LATENCY = 5.0
+LINE = 64  # bytes of a line of the cache
+MOST_LINES = 8  # asked for at one row
 BLOCK = 64  # channels of either side in a task
 LEAST_PIXELS = 64  # for which a tile of sums is worth loading
 MOST_PARTS = 16
@@ -93,6 +95,21 @@ class Correlation:
         return self.band * math.prod(line.kernel for line in lines[1:])
 
     @property
+    def vectors(self) -> Tiling:
+        """The tiles of a task's vectors of output channels."""
+        return Tiling(self.out_vectors, self.tile_vectors)
+
+    @property
+    def rows(self) -> int:
+        """Rows of pixels that the tiles of a stretch read, one tile after the other."""
+        lines = self.geometry.lines
+        tiles = self.vectors.count * Tiling(self.inputs, self.tile_inputs).count
+        sizes = [1] * (len(lines) - 2) + [self.tile_rows, self.tile_columns]
+        for line, size in zip(lines, sizes[-len(lines) :], strict=True):
+            tiles *= Tiling(line.out, size).count
+        return tiles * self.images * (self.pixels // lines[-1].kernel if len(lines) > 1 else 1)
+
+    @property
     def padded_outs(self) -> int:
         """Output channels of all blocks, filled up to whole ones."""
         return self.out_blocks * self.out_vectors * self.lanes
@@ -119,7 +136,7 @@ class Correlation:
 
     @property
     def turned_size(self) -> int:
-        """Elements of the buffer of turned cotangents: [image][pixel][output]."""
+        """Elements of the buffer of turned cotangents: [tile][image][pixel][output]."""
         return self.images * self.pixels * self.out_vectors * self.lanes
 
 
@@ -140,12 +157,14 @@ def plan_correlation(geometry: Geometry, target: Target) -> Correlation | None:
 
     def fits() -> bool:
         plan = made()
-        elements = plan.planes.size + plan.turned_size
-        return elements * size_of(geometry.element) <= target.level2 // 3
+        size = size_of(geometry.element)
+        tile = plan.pixels * plan.tile_vectors * lanes * size
+        whole = (plan.planes.size + plan.turned_size) * size
+        return tile <= target.level1 // 2 and whole <= target.level2 // 3
 
     while not fits() and band > 1 < len(geometry.lines):
         band = max(n for n in range(1, band) if geometry.lines[0].kernel % n == 0)
-    if not fits():
+    if (made().planes.size + made().turned_size) * size_of(geometry.element) > target.level2:
         return None
     while images * made().pixels < LEAST_PIXELS:
         more = [n for n in range(images + 1, geometry.channels + 1) if geometry.channels % n == 0]
@@ -153,7 +172,7 @@ def plan_correlation(geometry: Geometry, target: Target) -> Correlation | None:
             break
         images = more[0]
     plan = made()
-    most = max(4, min(MOST_PARTS, PARTIAL_SUMS // max(1, plan.part_sums)))
+    most = max(8, min(MOST_PARTS, PARTIAL_SUMS // max(1, plan.part_sums)))
     wanted = -(-MOST_PARTS // plan.tasks)
     return made(max(1, min(most, wanted, plan.stretches)))
 
@@ -210,9 +229,25 @@ class CorrelationWriter:
         self.turned = turned
         self.type = vector(plan.geometry.element, plan.lanes)
         self.element = plan.geometry.element
+        self.asked: list[tuple[Value, int, Value]] = []
+        self.cursors = [builder.stack("i64", 1, 8) for _ in range(2)]
+
+    def expect(self, following: Sequence[tuple[Value, int]]) -> None:
+        """Ask for memory while the coming bands are added.
+
+        Args:
+            following: Address and bytes of what the next stretch reads, at most two pieces.
+        """
+        rows = self.plan.rows * self.plan.bands
+        self.asked = [
+            (base, min(MOST_LINES, -(-size // (LINE * rows))), cursor)
+            for (base, size), cursor in zip(following, self.cursors, strict=False)
+        ]
+        for _, _, cursor in self.asked:
+            self.b.store(self.b.i64(0), cursor)
 
     def write(self, sums: Value) -> None:
-        """Add a stretch to the sums: those of the task's first input and output channel."""
+        """Add a band to the sums: those of the task's first input and output channel."""
         plan, b = self.plan, self.b
         zero = b.i64(0)
 
@@ -225,7 +260,7 @@ class CorrelationWriter:
                 lambda c, n: self._rows(0, c, n, first, wide, zero, zero, sums),
             )
 
-        whole(Tiling(plan.out_vectors, plan.tile_vectors), vectors)
+        whole(plan.vectors, vectors)
 
     def _rows(
         self,
@@ -286,7 +321,8 @@ class CorrelationWriter:
                     places.append(c * plan.places + r * lines[-1].out + x)
         start = b.add(b.mul(channel, b.i64(planes.channel)), seen)
         image = b.offset(self.image, start, self.element)
-        turned = b.offset(self.turned, b.mul(first, b.i64(plan.lanes)), self.element)
+        block = b.mul(first, b.i64(plan.lanes * plan.images * plan.pixels))
+        turned = b.offset(self.turned, block, self.element)
         own = b.add(b.mul(channel, b.i64(plan.places)), number)
         own = b.add(b.mul(own, b.i64(padded)), b.mul(first, b.i64(plan.lanes)))
         base = frozen(b, b.offset(sums, own, self.element))
@@ -310,9 +346,13 @@ class CorrelationWriter:
         lines = plan.geometry.lines
         count = plan.band if axis == 0 else lines[axis].kernel
         stride = plan.planes.strides[axis + 1] * lines[axis].dilation
-        row = plan.out_vectors * plan.lanes
+        row = wide * plan.lanes
+        if len(lines) == 1:
+            self._ask()
         if axis < len(lines) - 1:
             with b.loop(0, count, 1, state) as loop:
+                if axis == len(lines) - 2:
+                    self._ask()
                 inner = self._pixels(axis + 1, steps, wide, loop.carried)
                 moved = frozen(b, b.offset(loop.carried[0], stride, self.element))
                 loop.carry(moved, *inner[1:])
@@ -328,6 +368,16 @@ class CorrelationWriter:
                 turned = frozen(b, b.offset(turned, row, self.element))
             loop.carry(at, turned, *sums)
         return loop.results
+
+    def _ask(self) -> None:
+        """Ask for some lines of what the next stretch reads."""
+        b = self.b
+        for base, lines, cursor in self.asked:
+            place = b.load("i64", cursor)
+            pointer = b.offset(base, place, "i8")
+            for line in range(lines):
+                b.prefetch(b.offset(pointer, line * LINE, "i8"), locality=2)
+            b.store(b.add(place, b.i64(lines * LINE)), cursor)
 
     def _pixel(
         self, at: Value, turned: Value, steps: list[int], wide: int, sums: list[Value]

@@ -19,13 +19,13 @@ from chainrule.program.compiler.convolutions.operands import (
 from chainrule.program.compiler.convolutions.padding import Padder
 from chainrule.program.compiler.convolutions.pixels import TileWriter
 from chainrule.program.compiler.convolutions.planning import PixelPlan
+from chainrule.program.compiler.convolutions.tiles import tile_of
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
-from chainrule.program.compiler.products.tiling import Tiling
 
 
 def emit_weights(
@@ -46,7 +46,7 @@ def emit_weights(
     emitter = Emitter(b, memory, 1)
     with b.loop(begin, end) as task:
         group, out = quotient(b, task.index, g.outs), remainder(b, task.index, g.outs)
-        start, height = _tile_of(b, plan.form.channels, out)
+        start, height = tile_of(b, plan.form.channels, out)
         emitter.enter(axes[0], group)
         emitter.enter(axes[1], out)
         with b.loop(0, g.channels) as channel:
@@ -70,19 +70,6 @@ def emit_weights(
             emitter.leave(axes[2])
         emitter.leave(axes[1])
         emitter.leave(axes[0])
-
-
-def _tile_of(b: Builder, tiling: Tiling, number: Value) -> tuple[Value, Value]:
-    """First channel and height of the tile that a channel lies in."""
-    many, size = tiling.tall
-    start = b.mul(quotient(b, number, size), b.i64(size))
-    if many == tiling.count:
-        return start, b.i64(size)
-    border = many * size
-    behind = b.sub(number, b.i64(border))
-    low = b.add(b.mul(quotient(b, behind, size - 1), b.i64(size - 1)), b.i64(border))
-    first = b.compare("slt", number, b.i64(border))
-    return b.select(first, start, low), b.select(first, b.i64(size), b.i64(size - 1))
 
 
 class PixelEmitter:

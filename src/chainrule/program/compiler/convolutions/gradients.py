@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from chainrule.program.compiler.convolutions.asking import FITS_CACHE
 from chainrule.program.compiler.convolutions.correlations import Correlation, CorrelationWriter
 from chainrule.program.compiler.convolutions.operands import Convolution, Epilogue
 from chainrule.program.compiler.convolutions.padding import Padder, clear
+from chainrule.program.compiler.convolutions.tiles import tile_of
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
-from chainrule.program.compiler.expressions import Expression
+from chainrule.program.compiler.expressions import Expression, Load
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
 from chainrule.program.compiler.products.packing import transpose
-from chainrule.program.compiler.products.product import quotient, remainder
+from chainrule.program.compiler.products.product import minimum, quotient, remainder
 
 
 class CorrelationEmitter:
@@ -56,6 +59,8 @@ class CorrelationEmitter:
             self._clear(sums)
             with b.loop(*self._stretches(part)) as stretch:
                 first = b.mul(stretch.index, b.i64(plan.images))
+                following = self._following(group, ins, outs, first)
+                writer.expect(following)
                 with b.loop(0, plan.bands) as band:
                     row = b.mul(band.index, b.i64(plan.band))
                     seen = b.mul(row, b.i64(g.lines[0].dilation))
@@ -85,6 +90,38 @@ class CorrelationEmitter:
         place = b.add(place, b.mul(outs, b.i64(plan.out_vectors * plan.lanes)))
         return b.offset(self.memory.pointers(self.partial), place, g.element)
 
+    def _following(
+        self, group: Value, ins: Value, outs: Value, first: Value
+    ) -> list[tuple[Value, int]]:
+        """Address and bytes of what the next stretch reads of both operands, where in one piece."""
+        b, plan, g = self.b, self.plan, self.plan.geometry
+        axes = [Axis(n) for n in (g.groups, g.batch, g.outs, g.channels)]
+        inputs = [Axis(line.source) for line in g.lines]
+        kernel = [Axis(line.kernel) for line in g.lines]
+        image = self._input(axes[3], axes[0], axes[1], [axis_index(a) for a in inputs])
+        weight = self.convolution.weight(axes[0], axes[2], axes[3], [axis_index(a) for a in kernel])
+        found = []
+        later = b.add(first, b.i64(plan.images))
+        many = plan.out_vectors * plan.lanes
+        start = b.mul(outs, b.i64(many))
+        for load, channel, count, at in (
+            (image, axes[1], plan.inputs, ins),
+            (weight, axes[2], min(many, g.outs), start),
+        ):
+            assert isinstance(load, Load)
+            size = math.prod(load.tensor.shape) // max(1, g.channels)
+            offset = self.memory.offset(load.tensor, load.indices)
+            each = offset.terms.get(channel, 0)
+            whole = g.groups == 1 and count * each == size
+            simple = offset.terms.get(axes[3]) == size and (plan.images == 1 or whole)
+            if not simple or load.tensor.bytes <= FITS_CACHE:
+                continue
+            place = b.add(b.mul(later, b.i64(size)), b.mul(at, b.i64(each)))
+            place = b.add(place, b.mul(group, b.i64(offset.terms.get(axes[0], 0))))
+            pointer = b.offset(self.memory.pointers(load.tensor), place, g.element)
+            found.append((pointer, plan.images * count * each * size_of(g.element)))
+        return found
+
     def _clear(self, sums: Value) -> None:
         b, plan = self.b, self.plan
         with b.loop(0, plan.inputs * plan.places) as row:
@@ -102,7 +139,7 @@ class CorrelationEmitter:
     # -- cotangents with channels side by side ----------------------------------------------------
 
     def _turn(self, group: Value, outs: Value, image: Value, row: Value, turned: Value) -> None:
-        """Fill the buffer ``[image][pixel][output channel]`` of a stretch."""
+        """Fill the buffer ``[tile][image][pixel][output channel of the tile]`` of a stretch."""
         b, plan, g = self.b, self.plan, self.plan.geometry
         em = self.emitter
         axes = [Axis(n) for n in (g.groups, g.outs, g.channels)]
@@ -112,14 +149,18 @@ class CorrelationEmitter:
         )
         size = plan.out_vectors * plan.lanes
         em.enter(axes[0], group)
-        with b.loop(0, plan.images) as n:
-            em.enter(axes[2], b.add(image, n.index))
-            with b.loop(0, plan.out_vectors) as v:
-                inside = b.mul(v.index, b.i64(plan.lanes))
-                out = b.add(b.mul(outs, b.i64(size)), inside)
-                at = b.mul(n.index, b.i64(plan.pixels * size))
-                self._turn_rows(0, value, axes[1], places, out, row, b.add(at, inside), turned)
-            em.leave(axes[2])
+        with b.loop(0, plan.out_vectors) as v:
+            first, wide = tile_of(b, plan.vectors, v.index)
+            inside = b.mul(b.sub(v.index, first), b.i64(plan.lanes))
+            start = b.mul(first, b.i64(plan.lanes * plan.images * plan.pixels))
+            self.row = b.mul(wide, b.i64(plan.lanes))
+            out = b.add(b.mul(outs, b.i64(size)), b.mul(v.index, b.i64(plan.lanes)))
+            with b.loop(0, plan.images) as n:
+                em.enter(axes[2], b.add(image, n.index))
+                at = b.mul(b.mul(n.index, b.i64(plan.pixels)), self.row)
+                at = b.add(b.add(at, start), inside)
+                self._turn_rows(0, value, axes[1], places, out, row, at, turned)
+                em.leave(axes[2])
         em.leave(axes[0])
 
     def _turn_rows(
@@ -137,14 +178,12 @@ class CorrelationEmitter:
         if axis == len(places) - 1:
             self._turn_row(value, channel, places[-1], out, row, at, turned)
             return
-        size = plan.out_vectors * plan.lanes
-        for place in places[axis + 1 :]:
-            size *= place.extent
+        size = math.prod(place.extent for place in places[axis + 1 :])
         count = plan.band if axis == 0 else places[axis].extent
         with b.loop(0, count) as i:
             counter = b.add(row, i.index) if axis == 0 else i.index
             self.emitter.enter(places[axis], counter)
-            start = b.add(at, b.mul(i.index, b.i64(size)))
+            start = b.add(at, b.mul(b.mul(i.index, b.i64(size)), self.row))
             self._turn_rows(axis + 1, value, channel, places, out, row, start, turned)
             self.emitter.leave(places[axis])
 
@@ -219,45 +258,69 @@ class CorrelationEmitter:
             em.active = lanes
         zero = b.zero(type_) if lanes > 1 else b.constant(element, 0.0)
         rows += [zero] * (lanes - used)
-        size = plan.out_vectors * lanes
         for i, x in enumerate(transpose(b, rows)[:active]):
-            place = b.add(at, b.mul(b.add(start, b.i64(i)), b.i64(size)))
+            place = b.add(at, b.mul(b.add(start, b.i64(i)), self.row))
             b.store(x, b.offset(turned, place, element))
 
     # -- all parts --------------------------------------------------------------------------------
 
+    @property
+    def result_tasks(self) -> int:
+        """Tasks of the second kernel: vectors of output channels."""
+        return self.plan.geometry.groups * -(-self.plan.geometry.outs // self.plan.lanes)
+
     def emit_result(self, b: Builder, memory: Memory, begin: Value, end: Value) -> None:
-        """Add up the parts and write the results of output channels ``begin`` to ``end``."""
+        """Add up the parts and write the results of tasks ``begin`` to ``end``."""
         plan, g = self.plan, self.plan.geometry
+        self.b, self.memory = b, memory
         em, axes = Emitter(b, memory, 1), self.epilogue.axes
         em.named = self.epilogue.values
         expressions, written = self.epilogue.expressions, self.epilogue.written
         em.hoist(expressions, written)
-        base = memory.pointers(self.partial)
-        lines = g.lines
+        sums = b.stack(g.element, plan.places * plan.lanes)
+        blocks = -(-g.outs // plan.lanes)
         with b.loop(begin, end) as task:
-            em.enter(axes[1], task.index)
-            group, out = quotient(b, task.index, g.outs), remainder(b, task.index, g.outs)
-            start = b.add(b.mul(group, b.i64(g.batch * plan.places * plan.padded_outs)), out)
+            group, block = self._split(task.index, blocks)
+            first = b.mul(block, b.i64(plan.lanes))
+            last = minimum(b, b.add(first, b.i64(plan.lanes)), g.outs)
             with b.loop(0, g.batch) as channel:
                 em.enter(axes[0], channel.index)
-                em.hoist(expressions, written)
-                with b.loop(0, plan.places) as place:
-                    left = place.index
-                    counters: list[Value] = []
-                    for line in reversed(lines[1:]):
-                        counters.insert(0, remainder(b, left, line.out))
-                        left = quotient(b, left, line.out)
-                    for axis, counter in zip(axes[2:], [left, *counters], strict=True):
-                        em.enter(axis, counter)
-                    number = b.add(b.mul(channel.index, b.i64(plan.places)), place.index)
-                    at = b.add(start, b.mul(number, b.i64(plan.padded_outs)))
-                    total = b.load(g.element, b.offset(base, at, g.element))
-                    for part in range(1, plan.parts):
-                        step = b.add(at, b.i64(part * plan.part_sums))
-                        total = b.add(total, b.load(g.element, b.offset(base, step, g.element)))
-                    self.epilogue.write(em, total)
-                    for axis in reversed(axes[2:]):
-                        em.leave(axis)
+                number = b.add(b.mul(group, b.i64(g.batch)), channel.index)
+                place = b.mul(number, b.i64(plan.places * plan.padded_outs))
+                self._add_parts(b.add(place, first), sums)
+                with b.loop(first, last) as out:
+                    em.enter(axes[1], b.add(b.mul(group, b.i64(g.outs)), out.index))
+                    em.hoist(expressions, written)
+                    self._places(em, b.offset(sums, b.sub(out.index, first), g.element))
+                    em.leave(axes[1])
                 em.leave(axes[0])
-            em.leave(axes[1])
+
+    def _add_parts(self, start: Value, sums: Value) -> None:
+        """Add up a vector of output channels at every place of the kernel."""
+        b, plan, element = self.b, self.plan, self.plan.geometry.element
+        type_, base = vector(element, plan.lanes), self.memory.pointers(self.partial)
+        with b.loop(0, plan.places) as place:
+            at = b.add(start, b.mul(place.index, b.i64(plan.padded_outs)))
+            total = b.load(type_, b.offset(base, at, element))
+            for part in range(1, plan.parts):
+                step = b.add(at, b.i64(part * plan.part_sums))
+                total = b.add(total, b.load(type_, b.offset(base, step, element)))
+            b.store(total, b.offset(sums, b.mul(place.index, b.i64(plan.lanes)), element))
+
+    def _places(self, em: Emitter, sums: Value) -> None:
+        """Write the results of one pair of channels."""
+        b, plan, lines = self.b, self.plan, self.plan.geometry.lines
+        axes = self.epilogue.axes[2:]
+        with b.loop(0, plan.places) as place:
+            left = place.index
+            counters: list[Value] = []
+            for line in reversed(lines[1:]):
+                counters.insert(0, remainder(b, left, line.out))
+                left = quotient(b, left, line.out)
+            for axis, counter in zip(axes, [left, *counters], strict=True):
+                em.enter(axis, counter)
+            step = b.mul(place.index, b.i64(plan.lanes))
+            element = plan.geometry.element
+            self.epilogue.write(em, b.load(element, b.offset(sums, step, element)))
+            for axis in reversed(axes):
+                em.leave(axis)

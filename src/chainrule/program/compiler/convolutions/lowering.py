@@ -156,7 +156,7 @@ def _correlation(
     first.title = _title(plan.geometry)
     pointers = [partial, *epilogue.read, *epilogue.written_in_order]
     second = _item(host, list(dict.fromkeys(pointers)), emitter.emit_result, set(epilogue.written))
-    second.tasks = plan.geometry.groups * plan.geometry.outs
+    second.tasks = emitter.result_tasks
     second.title = "sums of convolution"
     return [first, second]
 

@@ -1,9 +1,32 @@
 """Floor 4: named architectures, each in one file that reads like the figure it comes from."""
 
 from chainrule.models.alexnet import AlexNet, ZFNet, alexnet, alexnet_2012, zfnet
+from chainrule.models.cifar_resnet import (
+    CifarResNet,
+    cifar_resnet20,
+    cifar_resnet32,
+    cifar_resnet44,
+    cifar_resnet56,
+    cifar_resnet110,
+)
 from chainrule.models.lenet import LeNet5, lenet5, lenet5_1998
 from chainrule.models.mlp import ACTIVATIONS, MLP
 from chainrule.models.registry import Architecture, architecture, create, names, register
+from chainrule.models.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    se_resnet18,
+    se_resnet34,
+    se_resnet50,
+    se_resnet101,
+    se_resnet152,
+)
 from chainrule.models.vgg import (
     VGG,
     vgg11,
@@ -22,16 +45,35 @@ __all__ = [
     "VGG",
     "AlexNet",
     "Architecture",
+    "BasicBlock",
+    "Bottleneck",
+    "CifarResNet",
     "LeNet5",
+    "ResNet",
     "ZFNet",
     "alexnet",
     "alexnet_2012",
     "architecture",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
+    "cifar_resnet110",
     "create",
     "lenet5",
     "lenet5_1998",
     "names",
     "register",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "se_resnet18",
+    "se_resnet34",
+    "se_resnet50",
+    "se_resnet101",
+    "se_resnet152",
     "vgg11",
     "vgg11_bn",
     "vgg13",

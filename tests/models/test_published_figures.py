@@ -81,10 +81,55 @@ PUBLISHED = {
     "cifar_resnet44": (658_586, 0.10, {"layer3.6.relu": (64, 8, 8)}),
     "cifar_resnet56": (853_018, 0.13, {"layer3.8.relu": (64, 8, 8)}),
     "cifar_resnet110": (1_727_962, 0.25, {"layer3.17.relu": (64, 8, 8)}),
+    "googlenet": (
+        6_624_904, 1.50,
+        {"conv1.conv": (64, 112, 112), "maxpool1": (64, 56, 56), "conv3.conv": (192, 56, 56),
+         "maxpool2": (192, 28, 28), "inception3a.branch2.1.conv": (128, 28, 28),
+         "maxpool3": (480, 14, 14), "inception4e.branch1.conv": (256, 14, 14),
+         "maxpool4": (832, 7, 7), "avgpool": (1024, 1, 1), "fc": (1000,)},
+    ),
+    "googlenet_2014": (
+        6_998_552, None,  # table 1 rounds to 6.8 M without counting some; Caffe's model has these
+        {"conv1.conv": (64, 112, 112), "maxpool1": (64, 56, 56), "maxpool2": (192, 28, 28),
+         "inception3a.branch3.1.conv": (32, 28, 28), "maxpool3": (480, 14, 14),
+         "maxpool4": (832, 7, 7), "avgpool": (1024, 1, 1)},
+    ),
+    "densenet121": (
+        7_978_856, 2.83,
+        {"features.conv0": (64, 112, 112), "features.pool0": (64, 56, 56),
+         "features.transition1.norm": (256, 56, 56), "features.transition1.pool": (128, 28, 28),
+         "features.transition2.norm": (512, 28, 28), "features.transition2.pool": (256, 14, 14),
+         "features.transition3.norm": (1024, 14, 14), "features.transition3.pool": (512, 7, 7),
+         "features.norm5": (1024, 7, 7)},
+    ),
+    "densenet169": (14_149_480, 3.36, {"features.norm5": (1664, 7, 7)}),
+    "densenet201": (20_013_928, 4.29, {"features.norm5": (1920, 7, 7)}),
+    "mobilenet_v2": (
+        3_504_872, 0.30,
+        {"features.0.0": (32, 112, 112), "features.1.conv.2": (16, 112, 112),
+         "features.3.conv.3": (24, 56, 56), "features.6.conv.3": (32, 28, 28),
+         "features.10.conv.3": (64, 14, 14), "features.13.conv.3": (96, 14, 14),
+         "features.16.conv.3": (160, 7, 7), "features.17.conv.3": (320, 7, 7),
+         "features.18.0": (1280, 7, 7), "classifier.1": (1000,)},
+    ),
+    "unet": (
+        31_030_658, None,
+        {"down.0.2": (64, 568, 568), "down.1.2": (128, 280, 280), "down.2.2": (256, 136, 136),
+         "down.3.2": (512, 64, 64), "bottom.2": (1024, 28, 28), "up.3.2": (512, 52, 52),
+         "up.2.2": (256, 100, 100), "up.1.2": (128, 196, 196), "up.0.2": (64, 388, 388),
+         "head": (2, 388, 388)},
+    ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+DEEP = {"resnet101", "resnet152", "se_resnet101", "se_resnet152", "densenet169", "densenet201"}
+
+
+def cases():
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in DEEP else []) for n in PUBLISHED]
+
+
+@pytest.mark.parametrize("name", cases())
 def test_the_layer_table_is_the_published_one(name):
     n_parameters, giga, shapes = PUBLISHED[name]
     found = models.create(name).summary(models.architecture(name).input_shape)

@@ -9,8 +9,16 @@ from chainrule.models.cifar_resnet import (
     cifar_resnet56,
     cifar_resnet110,
 )
+from chainrule.models.densenet import DenseNet, densenet121, densenet169, densenet201
+from chainrule.models.googlenet import (
+    GoogLeNet,
+    auxiliary_cross_entropy,
+    googlenet,
+    googlenet_2014,
+)
 from chainrule.models.lenet import LeNet5, lenet5, lenet5_1998
 from chainrule.models.mlp import ACTIVATIONS, MLP
+from chainrule.models.mobilenet import MobileNetV2, mobilenet_v2
 from chainrule.models.registry import Architecture, architecture, create, names, register
 from chainrule.models.resnet import (
     BasicBlock,
@@ -27,6 +35,7 @@ from chainrule.models.resnet import (
     se_resnet101,
     se_resnet152,
 )
+from chainrule.models.unet import UNet, unet
 from chainrule.models.vgg import (
     VGG,
     vgg11,
@@ -48,20 +57,31 @@ __all__ = [
     "BasicBlock",
     "Bottleneck",
     "CifarResNet",
+    "DenseNet",
+    "GoogLeNet",
     "LeNet5",
+    "MobileNetV2",
     "ResNet",
+    "UNet",
     "ZFNet",
     "alexnet",
     "alexnet_2012",
     "architecture",
+    "auxiliary_cross_entropy",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
     "cifar_resnet56",
     "cifar_resnet110",
     "create",
+    "densenet121",
+    "densenet169",
+    "densenet201",
+    "googlenet",
+    "googlenet_2014",
     "lenet5",
     "lenet5_1998",
+    "mobilenet_v2",
     "names",
     "register",
     "resnet18",
@@ -74,6 +94,7 @@ __all__ = [
     "se_resnet50",
     "se_resnet101",
     "se_resnet152",
+    "unet",
     "vgg11",
     "vgg11_bn",
     "vgg13",

@@ -9,8 +9,8 @@
     layer4  512 (2048) @   7 ×   7
     mean over each map, full connection
 
-References: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", section 3.3;
-Hu, Shen and Sun 2018, "Squeeze-and-excitation networks". Names and beginning as in
+References: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", section
+3.3; Hu, Shen and Sun 2018, "Squeeze-and-excitation networks". Names and beginning as in
 torchvision, whose bottleneck has its stride in the 3 × 3 convolution.
 """
 

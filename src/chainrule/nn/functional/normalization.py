@@ -2,7 +2,7 @@
 
 All of them but RMS norm and local response norm are one Composite, ``normalize``, over different
 axes. Its derivative is written out: that of the mean's and the variance's graphs sums twice as
-often.
+often. Batch norm's scale is part of a second one, whose derivatives share their sums.
 """
 
 from __future__ import annotations
@@ -61,6 +61,30 @@ def normalize(x: Array, axes: Sequence[int], epsilon: float) -> Array:
     return _normalize(x, axes=tuple(axes), epsilon=float(epsilon))
 
 
+def _scaled_pullback(
+    g: Array, y: Array, x: Array, scale: Array, *, axes: tuple[int, ...], epsilon: float
+) -> tuple[Array, Array]:
+    # the scale is one number for all that is summed, so it comes after the sums: they are the same
+    # as those of the scale's and the shift's own gradients, and are computed once for all three
+    normal = _normalize(x, axes=axes, epsilon=epsilon)
+    by_input = _normalize_pullback(g, normal, x, axes=axes, epsilon=epsilon) * scale
+    return by_input, ops.sum(g * normal, axis=axes, keepdims=True)
+
+
+@composite(
+    "scaled_normalize",
+    vjp=_scaled_pullback,
+    formula="{y}·({x} − mean({x})) / √(var({x}) + ε)",
+    derivative=(
+        "({y}·(δᵢⱼ − 1/n) − {out}ᵢ·{out}ⱼ/(n·{y})) / √(var({x}) + ε)",
+        "({x} − mean({x})) / √(var({x}) + ε)",
+    ),
+)
+def _scaled_normalize(x: Array, scale: Array, *, axes: tuple[int, ...], epsilon: float) -> Array:
+    """``scale`` has the rank of x, size 1 along ``axes``, and x's size along the others."""
+    return _normalize(x, axes=axes, epsilon=epsilon) * scale
+
+
 def _affine(x: Array, weight: Any, bias: Any) -> Array:
     y = x if weight is None else x * by_channel(weight, x)
     return y if bias is None else y + by_channel(bias, y)
@@ -95,7 +119,12 @@ def batch_norm(
     value = channelled(x, "batch_norm")
     if training or running_mean is None or running_var is None:
         axes = (0, *range(2, value.ndim))
-        return _affine(normalize(value, axes, epsilon), weight, bias)
+        if weight is None or not value.size:
+            return _affine(normalize(value, axes, epsilon), weight, bias)
+        scale = by_channel(weight, value).reshape((1, -1, *(1,) * (value.ndim - 2)))
+        return _affine(
+            _scaled_normalize(value, scale, axes=axes, epsilon=float(epsilon)), None, bias
+        )
     # one number a channel to multiply with and one to add: computed before they meet the pictures
     scale = 1.0 / ops.sqrt(ops.as_value(running_var) + epsilon)
     if weight is not None:

@@ -85,13 +85,16 @@ TARGETS: dict[str, Target] = {
     "scalar": Target("scalar", X86, "x86-64", "", 4, 16, False, matmul_rows=2, matmul_vectors=4),
 }
 
+#: families of x86, each of which runs the code of those before it
+ASCENDING = ("scalar", "sse2", "avx2", "avx512")
+
 
 @functools.cache
 def host_target() -> Target:
     """The processor that this process runs on; ``CHAINRULE_TARGET`` names another family.
 
     Raises:
-        ArgumentError: ``CHAINRULE_TARGET`` names no family, or one of another architecture.
+        ArgumentError: ``CHAINRULE_TARGET`` names no family, or one that this processor can not run.
     """
     import llvmlite.binding as llvm
 
@@ -106,10 +109,13 @@ def host_target() -> Target:
         family = "sse2"
     asked = os.environ.get("CHAINRULE_TARGET", "")
     if asked:
-        if asked not in TARGETS:
+        runnable = families_for(family)
+        if asked not in runnable:
             raise ArgumentError(
-                "CHAINRULE_TARGET names no target",
-                expected=", ".join(TARGETS),
+                "CHAINRULE_TARGET names no target"
+                if asked not in TARGETS
+                else f"this processor can not run code for {asked}, as CHAINRULE_TARGET asks",
+                expected=", ".join(runnable),
                 got=asked,
                 fix="unset it to compile for this machine",
             )
@@ -118,3 +124,14 @@ def host_target() -> Target:
     return dataclasses.replace(
         TARGETS[family], triple="", processor=llvm.get_host_cpu_name(), features=flags
     )
+
+
+def families_for(family: str) -> tuple[str, ...]:
+    """The families whose code a processor of one family runs.
+
+    >>> families_for("avx2")
+    ('scalar', 'sse2', 'avx2')
+    """
+    if family not in ASCENDING:
+        return (family,)
+    return ASCENDING[: ASCENDING.index(family) + 1]

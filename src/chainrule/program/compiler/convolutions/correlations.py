@@ -9,6 +9,7 @@ channels are side by side, is read in vectors.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class Correlation:
         g = self.geometry
         return g.groups * g.batch * self.places * self.padded_outs
 
-    @property
+    @functools.cached_property
     def planes(self) -> Planes:
         """How padded inputs of a stretch lie in their buffer."""
         g = self.geometry

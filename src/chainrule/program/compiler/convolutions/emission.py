@@ -122,6 +122,7 @@ class PixelEmitter:
             band = b.mul(band, b.i64(form.planes.band))
             if plan.bands > 1:
                 band = minimum(b, band, g.lines[0].count - form.planes.band)
+            self.writer.band = band
             padder.emitter.push()
             padder.fill(group, first, band, b.i64(0))
             padder.emitter.pop()

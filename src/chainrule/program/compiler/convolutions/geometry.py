@@ -8,6 +8,7 @@ stride``): output ``i`` of a phase sees element ``i + shift`` of a plane, for ev
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -69,13 +70,13 @@ class Line:
                 found.append(Tap(place, *reversed(divmod(seen // self.spread, self.stride))))
         return found
 
-    @property
+    @functools.cached_property
     def shifts(self) -> tuple[int, int]:
         """Smallest and largest shift of all taps."""
         all_of_them = [tap.shift for phase in range(self.spread) for tap in self.taps(phase)]
         return min(all_of_them, default=0), max(all_of_them, default=0)
 
-    @property
+    @functools.cached_property
     def planes(self) -> tuple[int, ...]:
         """The planes that any tap reads."""
         taps = [tap for phase in range(self.spread) for tap in self.taps(phase)]
@@ -106,7 +107,7 @@ class Geometry:
     lines: tuple[Line, ...]
     element: str
 
-    @property
+    @functools.cached_property
     def flops(self) -> float:
         """Multiplications and additions together, those with zeros of the padding too."""
         taps = 1.0

@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chainrule.program.compiler.convolutions.geometry import Geometry
+from chainrule.program.compiler.convolutions.geometry import Geometry, Line
 from chainrule.program.compiler.convolutions.planes import Planes
 from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.products.product import minimum, quotient
+from chainrule.program.compiler.products.product import maximum, minimum, quotient
 from chainrule.program.compiler.products.tiling import Tiling, frozen
 from chainrule.program.compiler.target import Target
 
 MOST_VECTORS = 12
+WORTH_SKIPPING = 0.95  # share of the rows of taps that see anything
 LATENCY = 5.0  # cycles until a sum can be added to, and what is lost with so few sums
 
 
@@ -48,6 +49,11 @@ class Pixels:
     def geometry(self) -> Geometry:
         """The convolution."""
         return self.planes.geometry
+
+    @property
+    def skips(self) -> bool:
+        """True if rows of taps that see nothing but zeros are left out."""
+        return skips_rows(self.planes) and not self.flat and self.rows == 1
 
     @property
     def channels(self) -> Tiling:
@@ -113,43 +119,65 @@ def vectors_of_row(planes: Planes, lanes: int, flat: bool) -> int:
     return -(-columns // lanes)
 
 
+def skips_rows(planes: Planes) -> bool:
+    """True if it is easily said which rows of taps see nothing but zeros: of one whole image."""
+    lines = planes.geometry.lines
+    line = lines[0]
+    plain = line.stride == line.spread == line.dilation == 1
+    whole = len(lines) == 2 and planes.images == 1 and plain
+    return whole and _rows_seen(line) < WORTH_SKIPPING
+
+
+def _rows_seen(line: Line) -> float:
+    """Share of the rows of taps that are left if those that see nothing are not counted."""
+    seen = sum(
+        max(0, min(line.kernel, line.source + line.before - y) - max(0, line.before - y))
+        for y in range(line.out)
+    )
+    return seen / (line.kernel * line.out)
+
+
 def choose_tile(planes: Planes, target: Target) -> tuple[Pixels, float]:
     """The tile that takes the least time, by count, and cycles of a task for one step of depth."""
     lanes = target.lanes(size_of(planes.geometry.element))
     flat_vectors = vectors_of_row(planes, lanes, True)
     row_vectors = vectors_of_row(planes, lanes, False)
     rows = rows_of(planes)
-    best: Pixels | None = None
+    seen = _rows_seen(planes.geometry.lines[0]) if skips_rows(planes) else 1.0
+    best: tuple[int, int, int, bool] | None = None
     least = math.inf
     for height in range(1, min(planes.geometry.outs, target.registers - 2) + 1):
+        channels = Tiling(planes.geometry.outs, height)
         for count in range(1, MOST_VECTORS + 1):
             needed = height * count + min(height, count) + 1 + (not target.has_fma)
             if needed > target.registers:
-                continue
+                break
             shapes = [(1, min(count, flat_vectors), True)]
             for tall in range(1, count + 1):
                 if count % tall == 0 and tall <= rows:
                     shapes.append((tall, min(count // tall, row_vectors), False))
             for tall, wide, flat in shapes:
-                made = Pixels(planes, lanes, height, tall, wide, flat)
-                time = _cycles(made)
+                tiles = -(-flat_vectors // wide)
+                if not flat:
+                    tiles = -(-rows // tall) * -(-row_vectors // wide)
+                time = _cycles(channels, tall * wide, tiles)
+                if tall == 1 and not flat:
+                    time *= seen
                 if time < least * 0.995:
-                    best, least = made, time
+                    best, least = (height, tall, wide, flat), time
     assert best is not None
-    return best, least
+    return Pixels(planes, lanes, *best), least
 
 
-def _cycles(form: Pixels) -> float:
+def _cycles(channels: Tiling, vectors: int, tiles: int) -> float:
     """Cycles of one step of depth over a task: multiply-adds, loads or latency decide."""
-    vectors = form.rows * form.vectors
-    tiles = form.tiles
-    many, size = form.channels.tall
+    many, size = channels.tall
     total = 0.0
-    for count, height in ((many, size), (form.channels.count - many, size - 1)):
+    for count, height in ((many, size), (channels.count - many, size - 1)):
         sums = height * vectors
         step = max(sums / 2, (height + 1.3 * vectors) / 2, LATENCY, (sums + height + vectors) / 5.5)
         total += count * tiles * (step + 0.15)
-    return total * (1.02 if form.channels.count != many else 1.0)
+    return total * (1.02 if channels.count != many else 1.0)
 
 
 class TileWriter:
@@ -172,6 +200,7 @@ class TileWriter:
         self.image = image
         self.sums = sums
         self.type = vector(form.geometry.element, form.lanes)
+        self.band = builder.i64(0)
 
     def write(
         self,
@@ -199,7 +228,7 @@ class TileWriter:
                 begin(b.add(before, quotient(b, number, wide)))
             place = b.add(b.mul(row, b.i64(form.pitch)), b.mul(number, b.i64(form.lanes)))
             image = frozen(b, b.offset(self.image, place, form.geometry.element))
-            found = self._sums(phase, height, image, weights)
+            found = self._sums(phase, height, image, weights, row)
             own = b.add(b.mul(row, b.i64(form.row_size)), b.mul(number, b.i64(form.lanes)))
             start = frozen(b, b.offset(self.sums, own, form.geometry.element))
             for i in range(height):
@@ -226,7 +255,7 @@ class TileWriter:
             body(start)
 
     def _sums(
-        self, phase: tuple[int, ...], height: int, image: Value, weights: Value
+        self, phase: tuple[int, ...], height: int, image: Value, weights: Value, number: Value
     ) -> list[Value]:
         form, b = self.form, self.b
         planes = form.planes
@@ -250,12 +279,27 @@ class TileWriter:
                 state = row(leads[0], [seen, *state])
             else:
                 table = self._table(leads)
-                with b.loop(0, len(leads), 1, state) as lead:
+                taken, *sums = state
+                begin, end = self._seen(number) if form.skips else (0, len(leads))
+                if isinstance(begin, Value):
+                    start = b.offset(taken, b.mul(begin, b.i64(advance)), element)
+                    sums = [start, *sums]
+                else:
+                    sums = state
+                with b.loop(begin, end, 1, sums) as lead:
                     offset = b.load("i64", b.offset(table, lead.index, "i64"))
                     lead.carry(*row(offset, [seen, *lead.carried]))
-                state = lead.results
+                behind = frozen(b, b.offset(taken, len(leads) * advance, element))
+                state = [behind, *lead.results[1:]] if form.skips else lead.results
             channel.carry(frozen(b, b.offset(seen, planes.channel, element)), *state)
         return channel.results[2:]
+
+    def _seen(self, number: Value) -> tuple[Value, Value]:
+        """First and last (exclusive) row of taps that sees a row of the image."""
+        b, line = self.b, self.form.geometry.lines[0]
+        row = b.add(self.band, number)
+        first = maximum(b, b.sub(b.i64(line.before), row), 0)
+        return first, minimum(b, b.sub(b.i64(line.source + line.before), row), line.kernel)
 
     def _table(self, offsets: list[int]) -> Value:
         numbers = ", ".join(f"i64 {n}" for n in offsets)

@@ -6,6 +6,7 @@ next one, so that few places are neither an output nor wanted by one.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Planes:
         ends = [self.inside(axis, plane) for plane in self.geometry.lines[axis].planes]
         return max(0, min((min(first, length - last) for first, last in ends), default=0))
 
-    @property
+    @functools.cached_property
     def strides(self) -> tuple[int, ...]:
         """Elements from one image to the next, one row to the next, ..., one column (1)."""
         found = [1]
@@ -68,7 +69,7 @@ class Planes:
             found.insert(0, found[0] * (self.length(axis) - self._shared(axis)))
         return tuple(found)
 
-    @property
+    @functools.cached_property
     def plane(self) -> int:
         """Elements of a plane, images together."""
         strides = self.strides
@@ -81,7 +82,7 @@ class Planes:
         """Planes of a channel."""
         return math.prod(len(line.planes) for line in self.geometry.lines)
 
-    @property
+    @functools.cached_property
     def channel(self) -> int:
         """Elements from one channel to the next: whole vectors, in other sets of the cache."""
         size = -(-self.plane * self.n_planes // self.lanes) * self.lanes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class PixelPlan:
         return sum(map(self._weights, self.geometry.phases))
 
 
+@functools.lru_cache(maxsize=1024)
 def plan_convolution(geometry: Geometry, target: Target) -> PixelPlan | Correlation | None:
     """How to compute a convolution; None if a plain loop does it best."""
     if geometry.flops < LEAST_FLOPS:

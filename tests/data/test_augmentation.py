@@ -19,6 +19,7 @@ TRANSFORMS = {
     "affine": data.RandomAffine(20, 0.1, (0.8, 1.2), 10),
     "rotation": data.RandomRotation(30),
     "elastic": data.ElasticTransform(2.0, 4.0),
+    "resized crop": data.RandomResizedCrop((6, 5)),
     "jitter": data.ColorJitter(0.5, 0.5),
     "normalize": data.Normalize((0.4, 0.5, 0.6), 0.25),
     "mixup": data.MixUp(0.4, p=0.7),
@@ -184,6 +185,25 @@ def test_resampling_interpolates_linearly():
     np.testing.assert_allclose(found[0], 2 * down + 3 * right + 1, rtol=1e-5)
 
 
+def test_resized_crops_show_parts_of_every_size():
+    rows, columns = np.mgrid[0:24, 0:30].astype(np.float32)
+    ramp = np.broadcast_to(np.stack([rows, columns]), (200, 2, 24, 30)).copy()
+    cropped = data.RandomResizedCrop((8, 6), scale=(0.2, 0.5))
+    out = cropped.apply(ramp.copy(), draws(200))
+    assert out.shape == (200, 2, 8, 6)
+    # from the first pixel's centre to the last one's, plus a pixel
+    heights = (out[:, 0, -1, 0] - out[:, 0, 0, 0]) * 8 / 7
+    widths = (out[:, 1, 0, -1] - out[:, 1, 0, 0]) * 6 / 5
+    shares, ratios = heights * widths / (24 * 30), widths / heights
+    assert 0.19 < shares.min() < 0.23 < 0.47 < shares.max() < 0.51
+    assert 0.74 < ratios.min() < 0.8 < 1.25 < ratios.max() < 1.34
+    settled = cropped.settle(ramp[:1])[0]
+    np.testing.assert_allclose(settled[0, :, 0], np.arange(8) * 3 + 1, atol=1e-4)
+    np.testing.assert_allclose(settled[1, 0], 6 + np.arange(6) * 3 + 1, atol=1e-4)
+    same = data.RandomResizedCrop((24, 30)).settle(ramp[:1])
+    np.testing.assert_array_equal(same, ramp[:1])
+
+
 def test_bends_are_smooth_and_bounded():
     ramp = np.broadcast_to(np.arange(40, dtype=np.float32), (8, 40, 40)).copy()
     out = data.ElasticTransform(3.0, 8.0, fill=0).apply(ramp.copy(), draws(8))
@@ -313,6 +333,8 @@ def test_mistakes_are_answered_at_once(name):
 def test_other_data_is_refused():
     with pytest.raises(DataError, match=r"only images[\s\S]*reshape flat rows"):
         data.Augmented((np.zeros((4, 784), np.uint8), np.arange(4)), [])
+    with pytest.raises(DataError, match=r"only images[\s\S]*int64\[4, 2, 2\]"):
+        data.Augmented((np.zeros((4, 2, 2), np.int64), np.arange(4)), [])
     with pytest.raises(DataError, match="several inputs"):
         data.Augmented(((np.zeros((4, 2, 2)), np.zeros(4)), np.arange(4)), [])
     with pytest.raises(DataError, match="counted from 0"):

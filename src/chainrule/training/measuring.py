@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chainrule.program.compiler.profile import Profile
 
 MOST_STEPS = 200  # of a window: enough for steady figures
+AUGMENTED_STEPS = 20  # of it where each needs a batch of its own in memory
 
 
 def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -> Profile:
@@ -30,6 +31,7 @@ def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -
     program = trainer.training_program((), micro, len(train.inputs))
     arrays, order = train.arrays, order[:MOST_STEPS]
     if train.augmentation is not None:  # what the steps take is measured, not how it is made
+        order = order[:AUGMENTED_STEPS]
         arrays = train.batch(order.reshape(-1), 0, trainer.seed)
         order = np.arange(order.size).reshape(order.shape)
     state = [trainer.model, trainer.loss, trainer.optimizer]

@@ -12,7 +12,12 @@ from chainrule.data.augmentation.crops import (
 from chainrule.data.augmentation.draws import Draws
 from chainrule.data.augmentation.mixing import CutMix, Mixing, MixUp
 from chainrule.data.augmentation.pipeline import Augmentation, Augmented
-from chainrule.data.augmentation.warps import ElasticTransform, RandomAffine, RandomRotation
+from chainrule.data.augmentation.warps import (
+    ElasticTransform,
+    RandomAffine,
+    RandomResizedCrop,
+    RandomRotation,
+)
 
 __all__ = [
     "Augmentation",
@@ -29,6 +34,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
+    "RandomResizedCrop",
     "RandomRotation",
     "RandomVerticalFlip",
     "Transform",

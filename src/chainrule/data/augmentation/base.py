@@ -14,7 +14,8 @@ from chainrule.ops.origin import here
 class Transform:
     """Changes images at random, or always in the same way.
 
-    Images are (n, height, width) or (n, channels, height, width), uint8 or floating.
+    Images are (n, height, width) or (n, channels, height, width), uint8 or floating. Several
+    threads may call one transform at once, in any order: it keeps nothing between calls.
     """
 
     #: False: it also changes what is measured and predicted, always in the same way
@@ -48,7 +49,7 @@ def check_images(images: np.ndarray) -> None:
     Raises:
         DataError: It is not.
     """
-    if images.ndim not in (3, 4) or images.dtype.kind not in "uf":
+    if images.ndim not in (3, 4) or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
         raise DataError(
             "only images can be augmented",
             expected="uint8 or floating numbers, (n, height, width) or "

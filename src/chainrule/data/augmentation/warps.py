@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.augmentation.base import Transform, as_range, in_range, like
+from chainrule.data.augmentation.base import (
+    Transform,
+    as_range,
+    as_size,
+    in_range,
+    like,
+)
 from chainrule.data.augmentation.draws import Draws
 
 
@@ -120,6 +126,74 @@ class ElasticTransform(RandomAffine):
 
     def __init__(self, displacement: float = 3.0, spacing: float = 8.0, fill: float = 0.0) -> None:
         super().__init__(displacement=displacement, spacing=spacing, fill=fill)
+
+
+class RandomResizedCrop(Transform):
+    """Cut a part of random area and proportions out, and scale it to one size.
+
+    Pixels are interpolated linearly between four neighbours, so parts should not be much more
+    than twice as large as ``size``. Where nothing is random, it is the largest part in the middle.
+
+    Args:
+        size: Height and width that all parts are scaled to, or one number for both.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width divided by height; evenly drawn on a logarithmic scale.
+
+    Reference: Szegedy et al. 2015, section 6; a part too high or wide is cut to the image instead
+    of drawn again.
+    """
+
+    def __init__(
+        self,
+        size: Any,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    ) -> None:
+        self.size = as_size("RandomResizedCrop: size", size)
+        self.scale = as_range("RandomResizedCrop: scale", scale, 1e-6, 1)
+        self.ratio = as_range("RandomResizedCrop: ratio", ratio, 1e-3, 1e3)
+
+    def apply(self, images: np.ndarray, draws: Draws) -> np.ndarray:
+        """Parts from anywhere."""
+        rows, columns = images.shape[-2:]
+        areas = draws.between(*self.scale) * (rows * columns)
+        logs = draws.between(math.log(self.ratio[0]), math.log(self.ratio[1]))
+        # math, not NumPy: the same bits whatever the number of samples
+        ratios = np.array([math.exp(log) for log in logs])
+        heights = np.minimum(np.sqrt(areas / ratios), rows)
+        widths = np.minimum(np.sqrt(areas * ratios), columns)
+        corners = draws.uniform(2)
+        top, left = corners[:, 0] * (rows - heights), corners[:, 1] * (columns - widths)
+        return self._cut(images, top, left, heights, widths)
+
+    def settle(self, images: np.ndarray) -> np.ndarray:
+        """The largest part in the middle."""
+        rows, columns = images.shape[-2:]
+        factor = min(rows / self.size[0], columns / self.size[1])
+        height, width = (np.full(len(images), factor * length) for length in self.size)
+        return self._cut(images, (rows - height) / 2, (columns - width) / 2, height, width)
+
+    def _cut(
+        self,
+        images: np.ndarray,
+        top: np.ndarray,
+        left: np.ndarray,
+        heights: np.ndarray,
+        widths: np.ndarray,
+    ) -> np.ndarray:
+        """Parts with these corners and sides, (n,) each, in pixels of the images."""
+        places = []
+        for start, side, length, most in (
+            (top, heights, self.size[0], images.shape[-2]),
+            (left, widths, self.size[1], images.shape[-1]),
+        ):
+            # centres of the new pixels, among the centres of the old ones
+            steps = (np.arange(length) + 0.5) / length
+            place = start[:, None] + side[:, None] * steps - 0.5
+            places.append(np.clip(place, 0, most - 1).astype(np.float32))
+        shape = len(images), *self.size
+        down = np.broadcast_to(places[0][:, :, None], shape)
+        return resampled(images, down, np.broadcast_to(places[1][:, None, :], shape), 0.0)
 
 
 def spline(length: int, spacing: float) -> tuple[np.ndarray, np.ndarray]:

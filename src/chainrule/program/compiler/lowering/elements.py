@@ -263,7 +263,21 @@ def _gather(x: Instruction, position: int, indices: Indices, read: Read) -> Expr
     for column in range(depth):
         place = read(places, (*lead, Index(None, column)))
         looked_up.append(_as_index(place, source.shape[column], x))
-    return read(source, (*looked_up, *indices[len(lead) :]))
+    return _checked(read(source, (*looked_up, *indices[len(lead) :])), looked_up)
+
+
+def _checked(value: Expression, looked_up: list[Index]) -> Expression:
+    """The value with the look-ups that it does not need for itself: bad ones are errors too.
+
+    Elements that are equal along an axis (a broadcast array's, or of an axis of one) are found
+    without the index.
+    """
+    found = _all_lookups(value)
+    for index in looked_up:
+        if any(place not in found for place in lookups(index)):
+            exists = Apply("greater_equal", (IndexValue(index), Constant(0, np.int64)), np.bool_)
+            value = Apply("where", (exists, value, value), value.dtype)
+    return value
 
 
 @lowers("batch_rows")
@@ -321,7 +335,17 @@ def _split(x: Instruction, position: int, indices: Indices, read: Read) -> Expre
 
 def loads(expression: Expression) -> list[Load]:
     """All loads in a tree, those inside looked-up indices too."""
-    found: list[Load] = []
+    return [node for node in _everything(expression) if isinstance(node, Load)]
+
+
+def _all_lookups(expression: Expression) -> set[Expression]:
+    """What the indices in a tree look up."""
+    return {x for node in _everything(expression) for i in _indices_of(node) for x in lookups(i)}
+
+
+def _everything(expression: Expression) -> list[Expression]:
+    """The nodes of a tree, those inside looked-up indices too."""
+    found: list[Expression] = []
     pending = [expression]
     seen: set[Expression] = set()
     while pending:
@@ -329,12 +353,17 @@ def loads(expression: Expression) -> list[Load]:
             if node in seen:
                 continue
             seen.add(node)
-            if isinstance(node, Load):
-                found.append(node)
-                pending += [e for i in node.indices for e in lookups(i)]
-            elif isinstance(node, IndexValue | Within | RandomWord):
-                pending += lookups(node.key[0])
+            found.append(node)
+            pending += [e for i in _indices_of(node) for e in lookups(i)]
     return found
+
+
+def _indices_of(node: Expression) -> tuple[Index, ...]:
+    if isinstance(node, Load):
+        return tuple(node.indices)
+    if isinstance(node, IndexValue | Within | RandomWord):
+        return (node.key[0],)
+    return ()
 
 
 def lookups(index: Index) -> list[Expression]:

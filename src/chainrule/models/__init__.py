@@ -1,6 +1,7 @@
 """Floor 4: named architectures, each in one file that reads like the figure it comes from."""
 
 from chainrule.models.alexnet import AlexNet, ZFNet, alexnet, alexnet_2012, zfnet
+from chainrule.models.allconv import AllConvolutional, allconv
 from chainrule.models.cifar_resnet import (
     CifarResNet,
     cifar_resnet20,
@@ -53,6 +54,7 @@ __all__ = [
     "MLP",
     "VGG",
     "AlexNet",
+    "AllConvolutional",
     "Architecture",
     "BasicBlock",
     "Bottleneck",
@@ -66,6 +68,7 @@ __all__ = [
     "ZFNet",
     "alexnet",
     "alexnet_2012",
+    "allconv",
     "architecture",
     "auxiliary_cross_entropy",
     "cifar_resnet20",

@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.program import ENGINES
 
-STEPS, BATCH = 300, 32
+STEPS, BATCH = 200, 32
 
 
 def step(model, optimizer, x, labels):

@@ -153,6 +153,9 @@ def test_damaged_wav_files_are_refused(tmp_path):
             data.read_wav(path if content is not None else tmp_path / "nowhere.wav")
     header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0xFFFFFFF0, b"WAVE", b"fmt ", 16, 1, 1, 8000,
                          16000, 2, 16)  # fmt: skip
+    path.write_bytes(header + struct.pack("<4sI", b"junk", 1 << 30) + bytes(100))
+    with pytest.raises(DataError, match="can not be read"):
+        data.read_wav(path)
     path.write_bytes(header + struct.pack("<4sI", b"data", 0xFFFFFF00) + bytes(100))
     with pytest.raises(DataError, match=r"2,147,483,520 samples of 16 bits in 144 bytes"):
         data.read_wav(path)

@@ -44,11 +44,11 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             if not 1 <= width <= 4 or n * width * n_channels > min(n_bytes, MAX_WAV_BYTES):
                 raise wave.Error(f"{n:,} samples of {8 * width} bits in {n_bytes:,} bytes")
             content = file.readframes(n)
-    except (OSError, EOFError, wave.Error) as error:
+    except Exception as error:  # damaged headers make the module wave raise RuntimeError too
         raise DataError(
             f"{path} can not be read",
             expected="an intact WAV file of whole numbers, 8 to 32 bits",
-            got=str(error) or "the file ends too early",
+            got=str(error) or "a damaged header",
             where=str(here()),
         ) from None
     if sys.byteorder == "big":  # wave gives the machine's order

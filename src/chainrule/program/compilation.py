@@ -13,6 +13,7 @@ from chainrule import random
 from chainrule.errors import TeachingWarning
 from chainrule.ops.origin import here, stack_level
 from chainrule.program.engines import choose_engine
+from chainrule.program.exclusive import one_thread
 from chainrule.program.program import Program
 from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
@@ -64,6 +65,10 @@ class CompiledFunction:
 
         The ambient random state is an argument too: draws are effects of the Program.
         """
+        with one_thread():
+            return self._prepare(arguments)
+
+    def _prepare(self, arguments: Sequence[Any]) -> tuple[Call, Program]:
         for argument in arguments:
             if hasattr(argument, "__prepare__"):
                 argument.__prepare__(arguments)

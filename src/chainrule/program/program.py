@@ -13,6 +13,7 @@ import numpy as np
 from chainrule.array import Array, leaf
 from chainrule.graph import Buffer, Graph
 from chainrule.program.engines import require_compiler
+from chainrule.program.exclusive import one_thread
 from chainrule.program.interpreter import Plan
 from chainrule.program.signature import Call, Slot, user_slots
 from chainrule.tree import Structure, unflatten
@@ -191,6 +192,10 @@ class Program:
 
     def write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> None:
         """Store new state into the containers of ``call``: one Array for all tied places."""
+        with one_thread():
+            self._write_back(call, values)
+
+    def _write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> None:
         for write, value in zip(self.writes, values, strict=True):
             first = call.leaves[write.leaves[0]]
             fresh: Any

@@ -84,9 +84,14 @@ class Asker:
 
 
 def following_images(
-    convolution: Convolution, plan: PixelPlan, b: Builder, memory: Memory, block: Value
+    convolution: Convolution,
+    plan: PixelPlan,
+    b: Builder,
+    memory: Memory,
+    block: Value,
+    group: Value,
 ) -> Value | None:
-    """Address of the images behind a block; None if they do not lie one after the other."""
+    """Address of the next task's images; None if they do not lie one after the other."""
     g = plan.geometry
     axes = [Axis(n) for n in (g.batch, g.groups, g.channels)]
     places = [Axis(line.source) for line in g.lines]
@@ -98,10 +103,13 @@ def following_images(
     offset = memory.offset(load.tensor, load.indices)
     strides = offset.terms.get(axes[0]), offset.terms.get(axes[2], size)
     large = load.tensor.bytes > FITS_CACHE
-    if not large or plan.bands > 1 or g.groups > 1 or strides != (g.channels * size, size):
+    several = g.groups > 1 and plan.form.planes.images > 1
+    dense = strides == (g.groups * g.channels * size, size)
+    if not large or plan.bands > 1 or several or not dense:
         return None
     step = plan.form.planes.images * g.channels * size
-    place = b.mul(b.add(block, b.i64(1)), b.i64(step))
+    number = b.add(b.mul(block, b.i64(g.groups)), group)
+    place = b.mul(b.add(number, b.i64(1)), b.i64(step))
     return b.offset(memory.pointers(load.tensor), b.add(place, b.i64(offset.constant)), g.element)
 
 

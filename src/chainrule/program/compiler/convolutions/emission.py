@@ -130,7 +130,7 @@ class PixelEmitter:
                 plan,
                 b,
                 memory,
-                following_images(self.convolution, plan, b, memory, block),
+                following_images(self.convolution, plan, b, memory, block, group),
                 written_beside(self.epilogue, plan, memory),
             )
             low, high = self._part(part)

@@ -110,6 +110,8 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         if traffic * 16 > target.level2 // 2:
             traffic *= 3
         time = n_tasks * (cycles * depth + traffic + _around(form))
+        if geometry.groups > 1 and images > 1:  # pieces of every image, far from each other
+            time *= 2.0
         if geometry.groups * n_tasks < ENOUGH_TASKS:
             time *= 1.0 + 0.02 * (ENOUGH_TASKS - geometry.groups * n_tasks)
         if best is None or time < best[0] * 0.99:
@@ -133,7 +135,7 @@ def _around(form: Pixels) -> float:
     columns = g.lines[-1].out
     laid_out = rows * (1.5 * row / form.lanes + 5)
     read = outs * g.lines[0].spread * (4.0 * columns / form.lanes + 8)
-    return laid_out + read + 200.0 * form.channels.count + 500.0
+    return laid_out + read + 150.0 * form.channels.count + 200.0
 
 
 def _cuts(geometry: Geometry) -> Iterator[tuple[int, int]]:

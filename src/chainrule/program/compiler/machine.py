@@ -18,6 +18,7 @@ from chainrule.ops.dtypes import as_dtype
 from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.keys import GraphKey
 from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.llvm.objects import ObjectFile, object_with
 from chainrule.program.compiler.runtime import team
 from chainrule.program.compiler.runtime.arena import borrow
 from chainrule.program.compiler.runtime.choice import ThreadChoice
@@ -159,7 +160,7 @@ class MachineCode:
 
     Args:
         machine: What it is.
-        code: Its object file.
+        compiled: Its object file.
         constants: Arrays that the code reads, in the order of its slots.
         kept: Constants that leave as outputs.
 
@@ -171,16 +172,16 @@ class MachineCode:
     def __init__(
         self,
         machine: Machine,
-        code: bytes,
+        compiled: ObjectFile,
         constants: Sequence[np.ndarray],
         kept: Sequence[np.ndarray],
     ) -> None:
         self.machine = machine
         self.constants = list(constants)
         self.kept = list(kept)
-        self.object = code
+        self.compiled = compiled
         self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
-        self._library = jit.load([code], ["program"])
+        self._library = jit.load([compiled.code], ["program"])
         self._address = self._library.addresses["program"]
         self._constant_pointers = [address(x) for x in self.constants]
         self._choice = ThreadChoice(machine.n_threads)
@@ -230,24 +231,26 @@ class MachineCode:
 
     def save(self, key: CodeKey) -> None:
         """Keep it in the cache for later processes."""
-        blobs = {"code": self.object}
+        blobs: dict[str, bytes] = {}
         for name, arrays in (("constant", self.constants), ("kept", self.kept)):
             for number, array in enumerate(arrays):
                 blobs[f"{name}{number}"] = _array_bytes(array)
-        cache.store(key.text, self.machine.to_metadata(key.graph.places), blobs)
+        machine = self.machine.to_metadata(key.graph.places)
+        cache.store(key.text, {"machine": machine, "code": self.compiled.key}, blobs)
 
     @staticmethod
     def find(key: CodeKey) -> MachineCode | None:
         """What an earlier process kept under a key; None if there is nothing."""
         entry = cache.lookup(key.text)
-        if entry is None:
+        compiled = None if entry is None else object_with(entry.metadata["code"])
+        if entry is None or compiled is None:
             return None
         found: dict[str, list[np.ndarray]] = {"constant": [], "kept": []}
         for name, arrays in found.items():
             while f"{name}{len(arrays)}" in entry.blobs:
                 arrays.append(_array_from(entry.blobs[f"{name}{len(arrays)}"]))
-        machine = Machine.from_metadata(entry.metadata, key.graph.places)
-        made = MachineCode(machine, entry.blobs["code"], found["constant"], found["kept"])
+        machine = Machine.from_metadata(entry.metadata["machine"], key.graph.places)
+        made = MachineCode(machine, compiled, found["constant"], found["kept"])
         made.from_cache = True
         return made
 

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from chainrule.program.compiler import cache
 from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.llvm.objects import object_of
 from chainrule.program.compiler.runtime import counts
 from chainrule.program.compiler.runtime.synchronisation import (
     HANDLE_BYTES,
@@ -75,15 +75,8 @@ def _native() -> _Native:
 
 
 def _object_code(target: Target) -> bytes:
-    text = str(team_module(target, PLACED))
-    key = cache.make_key("ir", text, target)
-    kept = cache.lookup(key)
-    if kept is not None:
-        return kept.blobs["code"]
     # level 0: these lines mostly wait, and compile in a quarter of the time
-    code = jit.emit_object(text, target, 0)
-    cache.store(key, {}, {"code": code})
-    return code
+    return object_of(str(team_module(target, PLACED)), target, 0).code
 
 
 def _seconds_of(pause: Callable[[int], None]) -> float:

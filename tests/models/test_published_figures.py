@@ -148,4 +148,5 @@ def test_the_layer_table_is_the_published_one(name):
 
 
 def test_every_model_has_its_figures_checked():
-    assert sorted(PUBLISHED) == sorted(models.names())
+    own = {n for n in models.names() if models.architecture(n).build.__module__.startswith("chain")}
+    assert set(PUBLISHED) == own

@@ -22,6 +22,7 @@ COMMANDS = (
     "explain",
     "profile",
     "data",
+    "models",
     "cache",
     "doctor",
 )

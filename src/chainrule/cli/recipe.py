@@ -16,13 +16,14 @@ import numpy as np
 from chainrule import nn, optim
 from chainrule.cli.console import one_of
 from chainrule.data import ArrayDataset, holdout, mnist
-from chainrule.errors import ArgumentError, StateError
-from chainrule.models import ACTIVATIONS, MLP
+from chainrule.errors import ArgumentError, ShapeError, StateError
+from chainrule.models import ACTIVATIONS, MLP, architecture, create, names
 from chainrule.program.engines import choose_engine
 from chainrule.training import Trainer
 
 DATASETS = ("mnist",)
-MODELS = ("mlp",)
+# those that give a class for a picture, not for each pixel
+MODELS = ("mlp", *(name for name in names() if architecture(name).family != "U-Net"))
 SCHEDULES = ("constant", "cosine", "linear")
 # optimizer → its class and the learning rate that suits it here
 OPTIMIZERS: dict[str, tuple[Any, float]] = {
@@ -44,6 +45,10 @@ OPTIMIZERS: dict[str, tuple[Any, float]] = {
 }
 
 
+def _published(model: str) -> str:
+    return " × ".join(str(n) for n in architecture(model).input_shape)
+
+
 def usual_dropout(hidden: Sequence[int]) -> float:
     """Dropout where none is asked for.
 
@@ -59,9 +64,11 @@ class Recipe:
     Args:
         dataset: One of ``DATASETS``.
         model: One of ``MODELS``.
-        hidden: Units of each hidden layer.
-        activation: Key of ``models.ACTIVATIONS``.
-        dropout: Probability of dropping a hidden unit, in [0, 1).
+        hidden: Units of each hidden layer of an ``mlp``.
+        activation: Key of ``models.ACTIVATIONS``, for an ``mlp``.
+        dropout: Probability of dropping a hidden unit of an ``mlp``, in [0, 1).
+        settings: For other models than ``mlp``: keywords of ``models.create`` beside the classes
+            and channels, which the data set says.
         optimizer: Key of ``OPTIMIZERS``.
         learning_rate: Start of the schedule; positive.
         schedule: One of ``SCHEDULES``, over the whole training.
@@ -78,6 +85,7 @@ class Recipe:
     hidden: tuple[int, ...] = (512, 256)
     activation: str = "relu"
     dropout: float = 0.2
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
@@ -116,6 +124,8 @@ class Recipe:
                 got=str(self.limit),
                 fix="pass a smaller --validation",
             )
+        if self.model != "mlp":
+            self._convolutional(0.0, 1.0)  # says what does not fit before a run folder is made
         return self
 
     @property
@@ -133,16 +143,39 @@ class Recipe:
         train, validation = holdout(whole, self.validation / len(whole), self.seed)
         return train, validation, test
 
-    def build_model(self, train: ArrayDataset | None = None) -> MLP:
+    def build_model(self, train: ArrayDataset | None = None) -> nn.Module:
         """The model; inputs are standardised by the training part's mean and deviation."""
         mean, scale = 0.0, 1.0
         if train is not None:
             pixels = np.asarray(train.inputs)
             mean, scale = float(pixels.mean()), float(pixels.std())
+        if self.model != "mlp":
+            return self._convolutional(mean, scale)
         return MLP(
             (28, 28), self.hidden, 10, activation=self.activation, dropout=self.dropout,
             mean=mean, scale=scale,
         )  # fmt: skip
+
+    def _convolutional(self, mean: float, scale: float) -> nn.Module:
+        """A registered model behind layers that standardise and give grey pictures a channel."""
+        network = create(self.model, num_classes=10, in_channels=1, **self.settings)
+        model = nn.Sequential(
+            {
+                "standardize": nn.Standardize(mean, scale),
+                "channels": nn.Unflatten(1, (1, 28)),
+                "network": network,
+            }
+        )
+        try:
+            model.summary((28, 28))
+        except ShapeError as error:
+            raise ArgumentError(
+                f"{self.model} does not fit pictures of 28 × 28",
+                expected=f"a model for small pictures; this one takes {_published(self.model)}",
+                got=error.message,
+                fix="--model lenet5, allconv, cifar_resnet20, resnet18 or mobilenet_v2",
+            ) from None
+        return model
 
     def trainer(self, model: nn.Module, n_train: int) -> Trainer:
         """A Trainer for ``model``, with the schedule stretched over the whole training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,16 +22,19 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run that was stopped: its folder.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture: mlp.")] = _DEFAULT.model,
+    model: Annotated[str, typer.Option(help="mlp, lenet5, allconv, …: see chainrule models.")] = (
+        _DEFAULT.model
+    ),
     hidden: Annotated[
-        str, typer.Option(help="Units of the hidden layers, such as 300,100, or none.")
-    ] = ",".join(map(str, _DEFAULT.hidden)),
+        str | None,
+        typer.Option(help="Units of an mlp's hidden layers: 300,100, or none (default 512,256)."),
+    ] = None,
     activation: Annotated[
-        str, typer.Option(help="relu, sigmoid, tanh, gelu, …")
-    ] = _DEFAULT.activation,
+        str | None, typer.Option(help="relu, sigmoid, tanh, gelu, … (default: relu in an mlp).")
+    ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help="Probability of dropping a hidden unit (default 0.2; 0 if small)."),
+        typer.Option(help="Probability of dropping a unit (mlp: default 0.2; 0 if small)."),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, …")] = _DEFAULT.optimizer,
     learning_rate: Annotated[
@@ -63,15 +66,12 @@ def train(
         raise ArgumentError(
             "say what to train on", expected="a data set: mnist", fix="chainrule train mnist"
         )
-    widths = tuple(sizes(hidden, "--hidden"))
     if learning_rate is None and optimizer in OPTIMIZERS:
         learning_rate = OPTIMIZERS[optimizer][1]
     recipe = Recipe(
         dataset=what,
         model=model,
-        hidden=widths,
-        activation=activation,
-        dropout=usual_dropout(widths) if dropout is None else dropout,
+        **_model_settings(model, hidden, activation, dropout),
         optimizer=optimizer,
         learning_rate=_DEFAULT.learning_rate if learning_rate is None else learning_rate,
         schedule=schedule,
@@ -85,17 +85,39 @@ def train(
     return _train(recipe, new_run_folder(out, recipe.name), progress, resuming=False)
 
 
+def _model_settings(
+    model: str, hidden: str | None, activation: str | None, dropout: float | None
+) -> dict[str, Any]:
+    """What a recipe stores of the options that shape the model; others than given are usual."""
+    if model == "mlp":
+        widths = _DEFAULT.hidden if hidden is None else tuple(sizes(hidden, "--hidden"))
+        return {
+            "hidden": widths,
+            "activation": _DEFAULT.activation if activation is None else activation,
+            "dropout": usual_dropout(widths) if dropout is None else dropout,
+        }
+    if hidden is not None:
+        raise ArgumentError(
+            f"the layers of {model} are those of its paper",
+            got=f"--hidden {hidden}",
+            fix="leave --hidden out, or --model mlp",
+        )
+    given = {"activation": activation, "dropout": dropout}
+    return {"settings": {name: value for name, value in given.items() if value is not None}}
+
+
 def _train(recipe: Recipe, run: Path, progress: str, *, resuming: bool) -> None:
     random.seed(recipe.seed)
     training, validation, test = recipe.data()
     model = recipe.build_model(training)
     trainer = recipe.trainer(model, len(training))
     layers = "-".join(str(n) for n in (784, *recipe.hidden, 10))
+    described = f"{layers} {recipe.activation}" if recipe.model == "mlp" else recipe.model
     output.print(
         f"{recipe.dataset}: {len(training):,} samples to train on, "
         f"{len(validation or ()):,} to validate, {len(test):,} to test"
     )
-    output.print(f"{layers} {recipe.activation}: {model.n_parameters:,} parameters")
+    output.print(f"{described}: {model.n_parameters:,} parameters")
     output.print(f"{'resuming' if resuming else 'run folder'} {run}")
     try:
         trainer.fit(

@@ -196,7 +196,7 @@ def alexnet_2012(num_classes: int = 1000, in_channels: int = 3, dropout: float =
     return AlexNet(num_classes, in_channels, dropout, form="2012")
 
 
-@register((3, 224, 224), family="AlexNet", source="Zeiler and Fergus 2014")
+@register((3, 224, 224), family="AlexNet", source="Zeiler, Fergus 2014")
 def zfnet(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> ZFNet:
     """ZFNet: AlexNet with smaller, denser first convolutions.
 

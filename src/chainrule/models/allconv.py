@@ -35,7 +35,7 @@ class AllConvolutional(nn.Module):
     Shape: (batch, in_channels, 28, 28), or other sizes → (batch, num_classes) logits.
 
     >>> AllConvolutional().n_parameters
-    162778
+    162562
     """
 
     def __init__(

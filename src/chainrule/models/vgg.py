@@ -90,7 +90,7 @@ class VGG(nn.Module):
         return self.classifier(self.flatten(self.avgpool(self.features(x))))
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-11.
 
@@ -102,7 +102,7 @@ def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
     return VGG(STAGES[11], num_classes, in_channels, batch_norm=False, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-11 with batch normalisation.
 
@@ -114,7 +114,7 @@ def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5
     return VGG(STAGES[11], num_classes, in_channels, batch_norm=True, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-13.
 
@@ -126,7 +126,7 @@ def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
     return VGG(STAGES[13], num_classes, in_channels, batch_norm=False, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-13 with batch normalisation.
 
@@ -138,7 +138,7 @@ def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5
     return VGG(STAGES[13], num_classes, in_channels, batch_norm=True, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-16.
 
@@ -150,7 +150,7 @@ def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
     return VGG(STAGES[16], num_classes, in_channels, batch_norm=False, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-16 with batch normalisation.
 
@@ -162,7 +162,7 @@ def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5
     return VGG(STAGES[16], num_classes, in_channels, batch_norm=True, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-19.
 
@@ -174,7 +174,7 @@ def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
     return VGG(STAGES[19], num_classes, in_channels, batch_norm=False, dropout=dropout)
 
 
-@register((3, 224, 224), family="VGG", source="Simonyan and Zisserman 2015")
+@register((3, 224, 224), family="VGG", source="Simonyan, Zisserman 2015")
 def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
     """VGG-19 with batch normalisation.
 

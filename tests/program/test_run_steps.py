@@ -130,8 +130,8 @@ def test_an_interrupt_leaves_whole_steps(problem):
             return np.asarray(self)[key]
 
     interrupted, reference = fresh_state(), fresh_state()
+    data = [x.view(Interrupting), y]
     with pytest.raises(KeyboardInterrupt):
-        data = [x.view(Interrupting), y]
         run_steps(regression_step, [interrupted], data, order, engine="interpreter")
     run_steps(regression_step, [reference], [x, y], order[:3], engine="interpreter")
     np.testing.assert_array_equal(interrupted["w"].numpy(), reference["w"].numpy())

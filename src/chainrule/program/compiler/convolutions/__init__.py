@@ -1,7 +1,8 @@
 """Kernels of convolutions: images are padded into a small buffer, register tiles run over it.
 
 ``geometry`` says what a convolution is and ``planes`` how padded images lie in the buffer.
-``pixels`` (in the lanes: a convolution and its input gradient) and ``correlations`` (channels in
-the lanes: a weight gradient) are the forms of the arithmetic; ``planning`` chooses, ``emission``
-and ``gradients`` write.
+``pixels`` (in the lanes: a convolution and its input gradient), ``correlations`` (channels in the
+lanes: a weight gradient) and ``depthwise`` (a weight gradient with few channels in a group) are the
+forms of the arithmetic; ``planning`` chooses, ``emission`` and
+``gradients`` write.
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -119,12 +118,6 @@ class Geometry:
     def phases(self) -> Iterator[tuple[int, ...]]:
         """The phases of the outputs, one number an axis."""
         return itertools.product(*(range(line.spread) for line in self.lines))
-
-    @property
-    def weight_size(self) -> int:
-        """Elements of the weights."""
-        places = math.prod(line.kernel for line in self.lines)
-        return self.groups * self.outs * self.channels * places
 
 
 def describe(x: Instruction) -> Geometry:

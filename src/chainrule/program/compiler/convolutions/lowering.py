@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
 from chainrule.program.compiler.convolutions.correlations import Correlation
+from chainrule.program.compiler.convolutions.depthwise import TapEmitter, TapSums
 from chainrule.program.compiler.convolutions.emission import PixelEmitter, emit_weights
 from chainrule.program.compiler.convolutions.geometry import Geometry, describe
 from chainrule.program.compiler.convolutions.gradients import CorrelationEmitter
@@ -20,6 +21,7 @@ from chainrule.program.compiler.convolutions.operands import (
     is_plain,
 )
 from chainrule.program.compiler.convolutions.planning import (
+    AnyPlan,
     PixelPlan,
     plan_convolution,
 )
@@ -52,16 +54,16 @@ class Host(Protocol):
         """Write a kernel's function; its name."""
 
 
-def plan_of(x: Instruction, target: Target) -> PixelPlan | Correlation | None:
+def plan_of(x: Instruction, target: Target) -> AnyPlan | None:
     """How a convolution is computed; None if it is a plain loop, or another op."""
     if x.op.name != "convolution" or x.result.dtype not in (np.float32, np.float64):
         return None
     return plan_convolution(describe(x), target)
 
 
-def read_in_vectors(plan: PixelPlan | Correlation) -> tuple[int, ...]:
+def read_in_vectors(plan: AnyPlan) -> tuple[int, ...]:
     """Operands of which the form reads vectors: they must be in memory."""
-    return (0, 1) if isinstance(plan, Correlation) else (0,)
+    return (0,) if isinstance(plan, PixelPlan) else (0, 1)
 
 
 def bring_images_to_memory(
@@ -109,10 +111,10 @@ def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> l
     debug.tell(debug.NESTS, lambda: f"{x!r} as {plan}, then {kernel}")
     axes = [Axis(n, f"c{i}") for i, n in enumerate(x.result.shape)]
     epilogue = Epilogue(kernel, x.result, axes)
-    if isinstance(plan, Correlation):
-        items = _correlation(host, convolution, plan, epilogue)
-    else:
+    if isinstance(plan, PixelPlan):
         items = _pixels(host, convolution, plan, epilogue)
+    else:
+        items = _correlation(host, convolution, plan, epilogue)
     for item in items:
         item.where = origins(kernel.group.members)
     items[-1].title = f"{items[-1].title} {titles(kernel.group.members[1:])}".strip()
@@ -143,21 +145,25 @@ def _pixels(
 
 
 def _correlation(
-    host: Host, convolution: Convolution, plan: Correlation, epilogue: Epilogue
+    host: Host, convolution: Convolution, plan: Correlation | TapSums, epilogue: Epilogue
 ) -> list[KernelItem]:
     """Sums of every part, then of all."""
     x = convolution.instruction
     partial = Tensor((plan.parts * plan.part_sums,), x.result.dtype, name="sums of parts")
     host.owned.append(partial)
-    emitter = CorrelationEmitter(convolution, plan, epilogue, partial)
+    emitter: CorrelationEmitter | TapEmitter
+    if isinstance(plan, Correlation):
+        emitter = CorrelationEmitter(convolution, plan, epilogue, partial)
+    else:
+        emitter = TapEmitter(convolution, plan, epilogue, partial)
     pointers = [*_sources(convolution, 0), *_sources(convolution, 1), partial]
     first = _item(host, list(dict.fromkeys(pointers)), emitter.emit_parts, {partial})
     first.tasks, first.flops, first.gain = plan.tasks, plan.geometry.flops, GAIN
-    first.title = _title(plan.geometry)
+    first.title = _gradient_title(plan.geometry)
     pointers = [partial, *epilogue.read, *epilogue.written_in_order]
     second = _item(host, list(dict.fromkeys(pointers)), emitter.emit_result, set(epilogue.written))
     second.tasks = emitter.result_tasks
-    second.title = "sums of convolution"
+    second.title = "sums of weight gradient"
     return [first, second]
 
 
@@ -165,6 +171,13 @@ def _title(g: Geometry) -> str:
     kernel = "x".join(str(line.kernel) for line in g.lines)
     groups = f" in {g.groups} groups" if g.groups > 1 else ""
     return f"convolution {g.channels * g.groups}->{g.outs * g.groups} {kernel}{groups}"
+
+
+def _gradient_title(g: Geometry) -> str:
+    """The same of a weight gradient, in the terms of the convolution whose weight it is."""
+    kernel = "x".join(str(line.out) for line in g.lines)
+    groups = f" in {g.groups} groups" if g.groups > 1 else ""
+    return f"weight gradient {g.batch * g.groups}->{g.outs * g.groups} {kernel}{groups}"
 
 
 def _sources(convolution: Convolution, operand: int) -> dict[Tensor, None]:

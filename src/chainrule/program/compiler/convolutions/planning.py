@@ -11,6 +11,7 @@ from chainrule.program.compiler.convolutions.correlations import (
     Correlation,
     plan_correlation,
 )
+from chainrule.program.compiler.convolutions.depthwise import TapSums, plan_taps
 from chainrule.program.compiler.convolutions.geometry import Geometry
 from chainrule.program.compiler.convolutions.pixels import Pixels, choose_tile
 from chainrule.program.compiler.convolutions.planes import Planes
@@ -79,15 +80,18 @@ class PixelPlan:
         return sum(map(self._weights, self.geometry.phases))
 
 
+AnyPlan = PixelPlan | Correlation | TapSums
+
+
 @functools.lru_cache(maxsize=1024)
-def plan_convolution(geometry: Geometry, target: Target) -> PixelPlan | Correlation | None:
+def plan_convolution(geometry: Geometry, target: Target) -> AnyPlan | None:
     """How to compute a convolution; None if a plain loop does it best."""
     if geometry.flops < LEAST_FLOPS:
         return None
     places = math.prod(line.kernel for line in geometry.lines)
     pixels = math.prod(line.out for line in geometry.lines)
     if places > pixels:
-        found = plan_correlation(geometry, target)
+        found = plan_taps(geometry, target) or plan_correlation(geometry, target)
         if found is not None:
             return found
     return plan_pixels(geometry, target) if places <= MOST_PLACES else None

@@ -13,6 +13,7 @@ _SUBMODULES = (
     "data",
     "errors",
     "explain",
+    "insight",
     "metrics",
     "models",
     "nn",

@@ -1,0 +1,50 @@
+"""Floor 5: looking into trained models: activations, saliency, receptive fields, and checks."""
+
+from chainrule.insight.activations import activations, filters, grad_cam
+from chainrule.insight.fields import (
+    Equivariance,
+    ReceptiveField,
+    box_of,
+    measured_receptive_field,
+    receptive_fields,
+    translation_equivariance,
+)
+from chainrule.insight.maximal import MaximalInputs, maximize_activation, most_activating
+from chainrule.insight.occlusion import occlusion
+from chainrule.insight.probing import layer_shapes
+from chainrule.insight.saliency import (
+    IntegratedGradients,
+    gradient,
+    gradient_x_input,
+    integrated_gradients,
+    saliency,
+    smooth_grad,
+)
+from chainrule.insight.sanity import SanityCheck, edge_detector, rank_correlation, sanity_check
+
+__all__ = [
+    "Equivariance",
+    "IntegratedGradients",
+    "MaximalInputs",
+    "ReceptiveField",
+    "SanityCheck",
+    "activations",
+    "box_of",
+    "edge_detector",
+    "filters",
+    "grad_cam",
+    "gradient",
+    "gradient_x_input",
+    "integrated_gradients",
+    "layer_shapes",
+    "maximize_activation",
+    "measured_receptive_field",
+    "most_activating",
+    "occlusion",
+    "rank_correlation",
+    "receptive_fields",
+    "saliency",
+    "sanity_check",
+    "smooth_grad",
+    "translation_equivariance",
+]

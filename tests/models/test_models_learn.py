@@ -21,7 +21,7 @@ SMALL = {
     "MobileNetV2": lambda: models.MobileNetV2(5, width=0.25, stages=STAGES, dropout=0.0),
     "all-convolutional": lambda: models.AllConvolutional(5, 3, width=2, dropout=0.0),
 }
-FAST = {"CIFAR ResNet", "MobileNetV2"}  # compiling the others takes seconds
+FAST = {"CIFAR ResNet"}  # compiling the others takes seconds
 
 
 def step(model, optimizer, x, y):
@@ -54,8 +54,9 @@ def test_u_net_learns_to_tell_pixels_apart():
     x = np.random.default_rng(0).normal(size=(4, 1, 12, 12)).astype("f4")
     y = (x[:, 0] > 0).astype(np.int64)
     model = models.UNet(2, 1, width=4, depth=1, padding=1, batch_norm=True)
-    order = np.tile(np.arange(4), (30, 1))
-    losses = cr.run_steps(step, (model, optim.Adam(0.01)), (x, y), order)
+    order = np.tile(np.arange(4), (20, 1))
+    state = model, optim.Adam(0.02)
+    losses = cr.run_steps(step, state, (x, y), order, engine="interpreter")
     assert losses[-1] < 0.3 < losses[0]
 
 

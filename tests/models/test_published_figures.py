@@ -129,7 +129,9 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-DEEP = {"resnet101", "resnet152", "se_resnet101", "se_resnet152", "densenet169", "densenet201"}
+DEEP = {"resnet34", "resnet101", "resnet152", "se_resnet34", "se_resnet101", "se_resnet152",
+        "cifar_resnet44", "cifar_resnet56", "cifar_resnet110", "densenet169",
+        "densenet201"}  # fmt: skip
 
 
 def cases():

@@ -11,6 +11,16 @@ from chainrule.insight.fields import (
 )
 from chainrule.insight.maximal import MaximalInputs, maximize_activation, most_activating
 from chainrule.insight.occlusion import occlusion
+from chainrule.insight.pictures import (
+    InsightPictures,
+    draw_activations,
+    draw_all,
+    draw_equivariance,
+    draw_filters,
+    draw_receptive_fields,
+    draw_saliency,
+    draw_sanity_checks,
+)
 from chainrule.insight.probing import layer_shapes
 from chainrule.insight.saliency import (
     IntegratedGradients,
@@ -24,12 +34,20 @@ from chainrule.insight.sanity import SanityCheck, edge_detector, rank_correlatio
 
 __all__ = [
     "Equivariance",
+    "InsightPictures",
     "IntegratedGradients",
     "MaximalInputs",
     "ReceptiveField",
     "SanityCheck",
     "activations",
     "box_of",
+    "draw_activations",
+    "draw_all",
+    "draw_equivariance",
+    "draw_filters",
+    "draw_receptive_fields",
+    "draw_saliency",
+    "draw_sanity_checks",
     "edge_detector",
     "filters",
     "grad_cam",

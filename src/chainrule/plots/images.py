@@ -125,7 +125,7 @@ def weight_images(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    style = _diverging(matrix)
+    style = diverging(matrix)
     if image_shape is None:
         return _draw_map(matrix, style, path, title)
     shown = min(len(matrix), max_images)
@@ -137,7 +137,7 @@ def weight_images(
     axes.set_axis_off()
     scale = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
     images = scale.to_rgba(matrix[:shown].reshape(shown, -1)).reshape(shown, *image_shape, 4)
-    axes.imshow(_mosaic(images, columns), interpolation="nearest")
+    axes.imshow(mosaic(images, columns), interpolation="nearest")
     figure.colorbar(scale, ax=axes, label="weight", shrink=0.8, aspect=8 * rows)
     units = (
         f"{shown} of {len(matrix)} units"
@@ -150,24 +150,32 @@ def weight_images(
     return save(figure, path, text + _not_finite(matrix))
 
 
-def _mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
     """(n, height, width, 4) images in rows of ``columns``, a white gap around each.
 
     One picture of them all takes a fraction of the time of axes of their own.
+
+    Args:
+        images: Colours with opacity, in [0, 1].
+        columns: Images in a row.
     """
     finer = -(-LEAST_PIXELS // min(images.shape[1:3]))  # so that the gap is a thin one
     images = images.repeat(finer, axis=1).repeat(finer, axis=2)
     height, width = (size + max(2, size // 10) for size in images.shape[1:3])
     rows = -(-len(images) // columns)
-    mosaic = np.ones((rows * height, columns * width, 4))
+    whole = np.ones((rows * height, columns * width, 4))
     for number, image in enumerate(images):
         top, left = number // columns * height, number % columns * width
-        mosaic[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return mosaic
+        whole[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return whole
 
 
-def _diverging(matrix: np.ndarray) -> dict[str, Any]:
-    """Red to blue through white at zero, as keyword arguments of ``imshow``."""
+def diverging(matrix: np.ndarray) -> dict[str, Any]:
+    """Red to blue through white at zero, as keyword arguments of ``imshow``.
+
+    Args:
+        matrix: The numbers to be drawn, any shape.
+    """
     from matplotlib import colormaps
 
     # the 99.5th percentile: a few large weights must not turn all others white

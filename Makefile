@@ -15,10 +15,10 @@ test: $(VENV)/test-installed
 	$(MAKE) check
 	$(BIN)/python -m pytest -m "not slow and not peer"
 
-# the long tests too; as many random graphs as here take about ten minutes
+# the long tests too; so many random graphs and Programs alone take a quarter of an hour
 test-all: $(VENV)/test-installed
 	$(MAKE) check
-	CHAINRULE_TEST_GRAPHS=10000 $(BIN)/python -m pytest -m "not peer"
+	CHAINRULE_TEST_GRAPHS=10000 CHAINRULE_TEST_PROGRAMS=1000 $(BIN)/python -m pytest -m "not peer"
 
 # comparisons with PyTorch and scikit-learn, installed if absent
 test-peers: $(VENV)/test-installed

@@ -68,5 +68,6 @@ shifted = insight.translation_equivariance(model, x, "4", (2, -2))
 assert shifted.error < 1e-5
 files.append(insight.draw_equivariance(shifted, folder / "shift.png", sample=3))
 dreams = insight.maximize_activation(model, "", range(10), (1, 28, 28))
-files.append(plots.image_grid(dreams.inputs[:, 0], folder / "dreams.png", columns=5))
+title = "what the outputs 0 to 9 like best"
+files.append(plots.image_grid(dreams.inputs[:, 0], folder / "dreams.png", columns=5, title=title))
 print(f"{len(files)} pictures in {folder}:", *(file.name for file in files))

@@ -155,7 +155,11 @@ def draw_saliency(
     rows = [str(t) if class_names is None else class_names[t] for t in targets]
     columns = ["input", *(name.replace("_", " ") for name in methods)]
     return plots.picture_table(
-        cells, Path(path), column_names=columns, row_names=rows, title="what speaks for each class"
+        cells,
+        Path(path),
+        column_names=columns,
+        row_names=rows,
+        title="what speaks for the class named on the left",
     )
 
 
@@ -274,13 +278,14 @@ def draw_equivariance(
         scale = float(np.abs(a).max()) or 1.0
         gap = np.where(np.abs(a - b) < 1e-4 * scale, 0.0, a - b)
         cells.append([Cell(a, "heat"), Cell(b, "heat"), Cell(gap, "signed")])
-    moved = f"{result.layer}, input moved by {result.shift}"
+    moved = f"layer {result.layer}, input moved by {result.shift}"
+    errors = f"{result.error:.1e} inside, {result.border_error:.1e} with borders"
     return plots.picture_table(
         cells,
         Path(path),
         column_names=["shift, then layers", "layers, then shift", "difference"],
         row_names=[f"channel {i}" for i in range(shown)],
-        title=f"{moved}: error {result.error:.1e} inside, {result.border_error:.1e} with borders",
+        title=f"{moved}: error {errors}",
     )
 
 

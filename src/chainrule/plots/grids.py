@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from chainrule.plots.figure import COLOURS, INK, new_figure, plain_axes, save
 from chainrule.plots.images import LARGEST_INCHES, diverging, mosaic
 
 HEAT = "cividis"  # even in lightness and told apart with any colour vision
+CHARACTERS_PER_INCH = 10  # of a title
 KINDS = ("grey", "signed", "heat")
 
 
@@ -143,7 +145,7 @@ class Cell:
         drawn = np.asarray(_scale(values, self.kind).to_rgba(values))
         if self.under is not None:
             below = _resized(Cell(self.under).colours(), values.shape)
-            drawn[..., :3] = 0.6 * drawn[..., :3] + 0.4 * below[..., :3]
+            drawn[..., :3] = 0.7 * drawn[..., :3] + 0.3 * below[..., :3]
         return drawn
 
 
@@ -210,7 +212,8 @@ def picture_table(
     for spine in axes.spines.values():
         spine.set_visible(False)
     if title:
-        figure.suptitle(title, parse_math=False)
+        per_line = int(CHARACTERS_PER_INCH * figure.get_figwidth())
+        figure.suptitle(textwrap.fill(title, per_line), parse_math=False)
     names = f"columns {', '.join(map(str, column_names))}"
     if row_names:
         names += f"; rows {', '.join(map(str, row_names))}"

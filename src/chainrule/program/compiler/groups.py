@@ -85,6 +85,7 @@ class Fusion:
         self.groups: list[Group] = []
         self.group_of: dict[Tensor, Group] = {}
         self.depth: dict[Tensor, int] = {}
+        self._sources: dict[Tensor, set[Tensor]] = {}
 
     def run(self) -> None:
         """Put every instruction into a group."""
@@ -175,6 +176,9 @@ class Fusion:
 
     def sources(self, tensor: Tensor) -> set[Tensor]:
         """The tensors in memory from which a virtual tensor is computed."""
+        known = self._sources.get(tensor)
+        if known is not None:
+            return known
         found: set[Tensor] = set()
         pending, seen = [tensor], {tensor}
         while pending:
@@ -186,6 +190,7 @@ class Fusion:
                 if operand not in seen:
                     seen.add(operand)
                     pending.append(operand)
+        self._sources[tensor] = found
         return found
 
     def is_leaf(self, tensor: Tensor) -> bool:

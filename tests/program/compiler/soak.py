@@ -1,6 +1,6 @@
 """A long life in one process: many steps, many Programs; prints the resident memory as it goes.
 
-``python tests/program/compiler/soak.py steps 100000`` or ``... programs 1000``.
+``python tests/program/compiler/soak.py steps 100000``, or ``programs 1000``, ``libraries 3000``.
 """
 
 import gc
@@ -15,6 +15,8 @@ import chainrule as cr
 from chainrule import nn, optim, random
 from chainrule.nn import functional
 from chainrule.program import run_steps
+from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.target import host_target
 
 
 def resident_megabytes():
@@ -78,7 +80,16 @@ def programs(total, report):
             report(number, resident_megabytes())
 
 
+def libraries(total, report):
+    """Machine code that is loaded and dropped."""
+    code = jit.emit_object("define void @program() { ret void }", host_target())
+    for number in range(1, total + 1):
+        jit.load([code], ["program"])
+        if number % max(1, total // 10) == 0:
+            report(number, resident_megabytes())
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    kind = {"steps": steps, "programs": programs}[sys.argv[1]]
+    kind = {"steps": steps, "programs": programs, "libraries": libraries}[sys.argv[1]]
     kind(int(sys.argv[2]), lambda done, megabytes: print(f"{done} {megabytes:.1f}", flush=True))

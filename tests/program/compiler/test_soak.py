@@ -25,6 +25,11 @@ def test_a_thousand_steps(tmp_path):
     assert found[-1] - found[2] < 2, found
 
 
+def test_machine_code_that_is_dropped_leaves_nothing(tmp_path):
+    found = memory_of("libraries", 1000, tmp_path)
+    assert found[-1] - found[1] < 2, found
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_steps(tmp_path):
     found = memory_of("steps", 100_000, tmp_path)

@@ -15,6 +15,8 @@ from typing import Any
 from chainrule.errors import CompilerError
 from chainrule.program.compiler.target import Target
 
+MOST_LIBRARIES = 64  # of one loader
+
 _lock = threading.RLock()
 _library_numbers = itertools.count()
 
@@ -31,10 +33,12 @@ class Library:
     Args:
         tracker: llvmlite's handle.
         addresses: Exported function → address.
+        session: Where it is loaded; goes when its last library has gone.
     """
 
-    def __init__(self, tracker: Any, addresses: Mapping[str, int]) -> None:
+    def __init__(self, tracker: Any, addresses: Mapping[str, int], session: Any) -> None:
         self._tracker = tracker
+        self._session = session
         self.addresses = dict(addresses)
 
 
@@ -56,11 +60,26 @@ def _machine(target: Target, level: int = 3) -> Any:
     )
 
 
-@functools.cache
-def _session() -> Any:
-    # JITLink lays the sections of an object side by side. The older linker maps each where there is
-    # room, and in a large process aborts when code and its constants lie over 2 GB apart.
-    return _bindings().create_lljit_compiler(use_jit_link=True)
+class _Session:
+    """LLVM's loader. It keeps some 9 KB of names of every library, also of those that have gone.
+
+    So a new one takes over from time to time, and the old one goes with its last library.
+    """
+
+    loader: Any = None
+    n_loaded = 0
+
+    @classmethod
+    def current(cls) -> Any:
+        """The loader for the next library."""
+        if cls.loader is None or cls.n_loaded >= MOST_LIBRARIES:
+            # JITLink lays the sections of an object side by side. The older linker maps each where
+            # there is room, and in a large process aborts when code and its constants lie over
+            # 2 GB apart.
+            cls.loader = _bindings().create_lljit_compiler(use_jit_link=True)
+            cls.n_loaded = 0
+        cls.n_loaded += 1
+        return cls.loader
 
 
 def _parse(text: str, target: Target) -> Any:
@@ -107,8 +126,9 @@ def load(objects: Sequence[bytes], exports: Sequence[str]) -> Library:
             builder.add_object_img(data)
         for name in exports:
             builder.export_symbol(name)
+        session = _Session.current()
         try:
-            tracker = builder.link(_session(), f"chainrule{next(_library_numbers)}")
+            tracker = builder.link(session, f"chainrule{next(_library_numbers)}")
         except RuntimeError as error:
             raise CompilerError(f"machine code could not be loaded: {error}") from error
-        return Library(tracker, {name: tracker[name] for name in exports})
+        return Library(tracker, {name: tracker[name] for name in exports}, session)

@@ -134,6 +134,8 @@ def test_the_sanity_check_tells_the_gradient_from_an_edge_detector():
     assert not edges.passed
     after = model.state_dict()
     assert all((after[name].numpy() == value.numpy()).all() for name, value in before.items())
+    with pytest.raises(ArgumentError, match="n_draws=0"):
+        insight.sanity_check(model, x, n_draws=0)
     with pytest.raises(ArgumentError, match="parameters"):
         insight.sanity_check(nn.Flatten(), x, engine="interpreter")
 

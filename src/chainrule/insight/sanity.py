@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,9 @@ class SanityCheck:
     Args:
         layers: Paths of the randomised layers, from the output to the input.
         correlations: After each layer, Spearman's rank correlation of the absolute saliency with
-            that of the trained model, the mean over samples; (layers,).
-        maps: Saliency of the trained model, then after each layer, (layers + 1, batch, ...).
+            that of the trained model, the mean over samples and draws; (layers,).
+        maps: Saliency of the trained model, then after each layer of the first draw,
+            (layers + 1, batch, ...).
         limit: The largest absolute correlation that passes.
     """
 
@@ -109,6 +110,7 @@ def sanity_check(
     target: Target = None,
     *,
     method: str | Method = "gradient",
+    n_draws: int = 3,
     limit: float = 0.5,
     seed: int = 0,
     **options: Any,
@@ -124,6 +126,7 @@ def sanity_check(
         target: Class for all samples, one a sample, or None: what the trained model finds largest.
         method: Name of a saliency method, or ``method(model, x, targets)`` → array of x's shape
             (or of any one shape).
+        n_draws: How often all is randomised anew, ≥ 1: small random networks differ much.
         limit: Largest absolute rank correlation that passes once all is random, in (0, 1].
         seed: Of the random weights.
         options: Of the named method.
@@ -134,45 +137,67 @@ def sanity_check(
     Reference: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim 2018, "Sanity checks for saliency
     maps", section 3.1 (cascading randomisation).
     """
-    if not 0 < limit <= 1 or (isinstance(method, str) and method not in METHODS):
+    if not 0 < limit <= 1 or n_draws < 1 or (isinstance(method, str) and method not in METHODS):
         raise ArgumentError(
-            "sanity_check needs a method and a limit",
-            expected=f"{', '.join(METHODS)} or a function; 0 < limit ≤ 1",
-            got=f"method={method!r}, limit={limit}",
+            "sanity_check needs a method, draws and a limit",
+            expected=f"{', '.join(METHODS)} or a function; n_draws ≥ 1; 0 < limit ≤ 1",
+            got=f"method={method!r}, n_draws={n_draws}, limit={limit}",
             where=str(here()),
         )
     values = as_inputs(model, x)
     targets = chosen_targets(
         layer_outputs(model, values, [""], engine=options.get("engine"))[0], target
     )
-    twin = copy.deepcopy(model)
-    modules = dict(twin.named_modules())
-    called = dict.fromkeys(path.split("@")[0] for path in layer_shapes(twin, values[:1]))
-    having = [
+    layers = _randomisable(model, values)
+
+    def picture(asked: nn.Module) -> np.ndarray:
+        if isinstance(method, str):
+            return saliency(asked, values, targets, method, **options)
+        return np.asarray(method(asked, values, targets))
+
+    generator = np.random.default_rng(seed)
+    trained = picture(model)
+    draws = [_cascade(model, layers, picture, generator) for _ in range(n_draws)]
+    alike = [
+        [
+            np.mean([rank_correlation(abs(a), abs(b)) for a, b in zip(trained, m, strict=True)])
+            for m in maps
+        ]
+        for maps in draws
+    ]
+    return SanityCheck(layers, np.mean(alike, axis=0), np.stack([trained, *draws[0]]), limit)
+
+
+def _randomisable(model: nn.Module, x: np.ndarray) -> tuple[str, ...]:
+    """Paths of the layers with floating parameters of their own, the last one called first."""
+    modules = dict(model.named_modules())
+    called = dict.fromkeys(path.split("@")[0] for path in layer_shapes(model, x[:1]))
+    having = tuple(
         path
         for path in reversed(called)
         if path in modules
         and any(dtypes.is_floating(vars(modules[path])[n].dtype) for n in modules[path]._roles())
-    ]
+    )
     if not having:
         raise ArgumentError(
             f"no layer of {type(model).__name__} has parameters to randomise",
             fix="the check is for trained models",
             where=str(here()),
         )
+    return having
 
-    def picture() -> np.ndarray:
-        if isinstance(method, str):
-            return saliency(twin, values, targets, method, **options)
-        return np.asarray(method(twin, values, targets))
 
-    generator = np.random.default_rng(seed)
-    maps = [picture()]
-    for path in having:
+def _cascade(
+    model: nn.Module,
+    layers: Sequence[str],
+    picture: Callable[[nn.Module], np.ndarray],
+    generator: np.random.Generator,
+) -> list[np.ndarray]:
+    """The pictures of a copy of the model after each layer that becomes random."""
+    twin = copy.deepcopy(model)
+    modules = dict(twin.named_modules())
+    maps = []
+    for path in layers:
         _randomise(modules[path], generator)
-        maps.append(picture())
-    correlations = [
-        np.mean([rank_correlation(abs(a), abs(b)) for a, b in zip(maps[0], changed, strict=True)])
-        for changed in maps[1:]
-    ]
-    return SanityCheck(tuple(having), np.asarray(correlations), np.stack(maps), limit)
+        maps.append(picture(twin))
+    return maps

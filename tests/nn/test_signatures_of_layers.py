@@ -16,6 +16,7 @@ LEFT_OUT = {
     "ConvTranspose3d": {"padding_mode"},
     "Embedding": {"max_norm", "norm_type", "scale_grad_by_freq", "sparse", "_weight", "_freeze"},
     "Hardtanh": {"min_value", "max_value"},  # old names of min_val and max_val
+    "MultiheadAttention": {"add_bias_kv", "add_zero_attn"},
 }
 #: defaults of ours that differ
 DIFFERENT = {

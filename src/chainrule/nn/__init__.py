@@ -29,6 +29,11 @@ from chainrule.nn.activations import (
     Softsign,
     Tanh,
 )
+from chainrule.nn.attention import (
+    AdditiveAttention,
+    MultiheadAttention,
+    MultiplicativeAttention,
+)
 from chainrule.nn.batch_normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -175,6 +180,11 @@ from chainrule.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from chainrule.nn.positions import (
+    LearnedPositions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
 from chainrule.nn.resizing import (
     PixelShuffle,
     PixelUnshuffle,
@@ -196,6 +206,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AdditiveAttention",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
@@ -249,6 +260,7 @@ __all__ = [
     "LPPool3d",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LocalResponseNorm",
     "LogSoftmax",
@@ -262,6 +274,8 @@ __all__ = [
     "MissProbabilityLoss",
     "Module",
     "MultiMarginLoss",
+    "MultiheadAttention",
+    "MultiplicativeAttention",
     "NLLLoss",
     "PReLU",
     "Parallel",
@@ -280,12 +294,14 @@ __all__ = [
     "ReplicationPad2d",
     "ReplicationPad3d",
     "Residual",
+    "RotaryPositions",
     "ScaledTanh",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Sign",
     "SignStep",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softplus",

@@ -79,6 +79,10 @@ def test_pictures_at_the_end_of_training(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
     samples = data.ArrayDataset(x[:, :, :6, :6], np.array([0, 1]))
     trainer = cr.Trainer(model, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD(0.1))
-    pictures = insight.InsightPictures(tmp_path / "insight", samples.inputs)
-    trainer.fit(samples, epochs=1, callbacks=[pictures], progress="none")
-    assert "smooth grad" in words(tmp_path / "insight" / "saliency.png")
+    pictures = insight.InsightPictures(samples.inputs)
+    with pytest.raises(ArgumentError, match="no folder"):
+        trainer.fit(samples, epochs=1, callbacks=[pictures], progress="none")
+    trainer.fit(
+        samples, epochs=1, callbacks=[pictures], progress="none", run_dir=tmp_path, pictures=False
+    )
+    assert "smooth grad" in words(next(tmp_path.rglob("insight/saliency.png")))

@@ -1,11 +1,15 @@
 """Activations, filters, class maps, what units like, what they see, and shifts."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import insight, models, nn
 from chainrule.errors import ArgumentError, IndexRangeError
+from chainrule.insight import probing
 
 ENGINES = ("interpreter", "compiler")
 generator = np.random.default_rng(1)
@@ -56,6 +60,19 @@ def test_a_layer_used_twice_has_two_activations():
     assert list(found) == ["inner", "inner@2", ""]
     assert (found["inner@2"] == found[""]).all()
     assert abs(found["inner"] - found[""]).max() > 1e-3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_programs_are_kept_as_long_as_the_model(engine):
+    model = nn.Linear(3, 2)
+    gone = weakref.ref(model)
+    for n in range(1, 40):  # ever other shapes: neither a warning nor a pile of Programs
+        insight.activations(model, np.ones((n, 3), np.float32), "", engine="interpreter")
+    insight.gradient(model, np.ones((2, 3), np.float32), engine=engine)
+    assert len(probing._programs[model]) == probing.MOST_PROGRAMS
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_filters():

@@ -297,8 +297,8 @@ class InsightPictures(Callback):
     network without convolutions the saliency alone.
 
     Args:
-        folder: Where they go; made if it is not there. Of a run: its own folder.
         x: (batch, ...) inputs to look at, a few.
+        folder: Where they go; made if it is not there. None: ``insight`` in the run folder.
         n_layers: How many convolutions to draw.
         class_names: Names of the classes; None: numbers.
     """
@@ -307,21 +307,37 @@ class InsightPictures(Callback):
 
     def __init__(
         self,
-        folder: str | PathLike[str],
         x: Any,
+        folder: str | PathLike[str] | None = None,
         n_layers: int = 2,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.folder = Path(folder)
         self.x = np.asarray(x)
+        self.folder = None if folder is None else Path(folder)
         self.n_layers = n_layers
         self.class_names = class_names
 
+    def on_fit_begin(self, fit: Fit) -> None:
+        """Check that there is a place for the pictures.
+
+        Raises:
+            ArgumentError: No folder was named, and the run has none.
+        """
+        if self.folder is None and fit.folder is None:
+            raise ArgumentError(
+                "InsightPictures has no folder to draw into",
+                fix="InsightPictures(x, folder) or fit(..., run_dir=...)",
+                where=str(here()),
+            )
+
     def on_fit_end(self, fit: Fit) -> None:
         """Draw, if an epoch has ended."""
-        if fit.history.n_epochs:
+        folder = self.folder
+        if folder is None and fit.folder is not None:
+            folder = fit.folder.path / "insight"
+        if folder is not None and fit.history.n_epochs:
             draw_all(
-                fit.model, self.x, self.folder, n_layers=self.n_layers, class_names=self.class_names
+                fit.model, self.x, folder, n_layers=self.n_layers, class_names=self.class_names
             )
 
 

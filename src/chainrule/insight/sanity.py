@@ -156,8 +156,12 @@ def sanity_check(
         return np.asarray(method(asked, values, targets))
 
     generator = np.random.default_rng(seed)
-    trained = picture(model)
-    draws = [_cascade(model, layers, picture, generator) for _ in range(n_draws)]
+    twin = copy.deepcopy(model)  # one for all: its Programs are compiled once
+    trained = picture(twin)
+    draws = []
+    for _ in range(n_draws):
+        twin.load_state_dict(model.state_dict())
+        draws.append(_cascade(twin, layers, picture, generator))
     alike = [
         [
             np.mean([rank_correlation(abs(a), abs(b)) for a, b in zip(trained, m, strict=True)])
@@ -188,13 +192,12 @@ def _randomisable(model: nn.Module, x: np.ndarray) -> tuple[str, ...]:
 
 
 def _cascade(
-    model: nn.Module,
+    twin: nn.Module,
     layers: Sequence[str],
     picture: Callable[[nn.Module], np.ndarray],
     generator: np.random.Generator,
 ) -> list[np.ndarray]:
-    """The pictures of a copy of the model after each layer that becomes random."""
-    twin = copy.deepcopy(model)
+    """The twin's pictures after each layer that becomes random."""
     modules = dict(twin.named_modules())
     maps = []
     for path in layers:

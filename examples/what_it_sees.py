@@ -36,7 +36,7 @@ folder = Path(tempfile.mkdtemp())
 files = insight.draw_all(model, x, folder)
 
 # what speaks for a class adds up to its score, less the score of a black picture
-attributed = insight.integrated_gradients(model, x, labels, steps=64)
+attributed = insight.integrated_gradients(model, x, labels)
 assert attributed.is_complete(0.05)
 
 # hiding the pixels that matter most costs more than hiding as many others of the digit

@@ -155,7 +155,7 @@ def integrated_gradients(
     target: Target = None,
     *,
     baseline: Any = 0.0,
-    steps: int = 32,
+    steps: int = 64,
     engine: str | None = None,
 ) -> IntegratedGradients:
     """(x − b) ∫₀¹ ∂f(b + t (x − b)) / ∂x dt: what each element adds on the way from b to x.

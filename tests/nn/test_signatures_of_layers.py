@@ -6,7 +6,7 @@ import pytest
 
 from chainrule import nn
 
-SPELLED = {"eps": "epsilon"}
+SPELLED = {"eps": "epsilon", "layer_norm_eps": "layer_norm_epsilon"}
 #: what has no meaning here: values never change in place, there are no devices
 ABSENT = {"device", "dtype", "inplace", "return_indices", "recompute_scale_factor"}
 #: what single layers do without
@@ -17,12 +17,15 @@ LEFT_OUT = {
     "Embedding": {"max_norm", "norm_type", "scale_grad_by_freq", "sparse", "_weight", "_freeze"},
     "Hardtanh": {"min_value", "max_value"},  # old names of min_val and max_val
     "MultiheadAttention": {"add_bias_kv", "add_zero_attn"},
+    "TransformerEncoder": {"enable_nested_tensor", "mask_check"},
 }
 #: defaults of ours that differ
 DIFFERENT = {
     ("Upsample", "align_corners"): False,  # PyTorch's None means the same
     ("Softmax", "dim"): -1,  # PyTorch's None picks an axis by the rank, and warns
     ("LogSoftmax", "dim"): -1,
+    ("TransformerEncoderLayer", "activation"): "relu",  # PyTorch's is the function
+    ("TransformerDecoderLayer", "activation"): "relu",
 }
 LAYERS = sorted(
     name

@@ -193,6 +193,12 @@ from chainrule.nn.resizing import (
 )
 from chainrule.nn.standardize import Standardize
 from chainrule.nn.summary import Summary
+from chainrule.nn.transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from chainrule.ops.habits import NN as _HABITS
 from chainrule.ops.habits import missing as _missing
 
@@ -311,6 +317,10 @@ __all__ = [
     "SumSquaredError",
     "Summary",
     "Tanh",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Unflatten",
     "Upsample",

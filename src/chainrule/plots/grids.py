@@ -122,7 +122,7 @@ class Cell:
         values: (height, width), or (channels, height, width): three channels of grey kind are
             colours, others are averaged (grey, heat) or added up (signed).
         kind: ``"grey"``, ``"signed"`` (red, white at 0, blue) or ``"heat"`` (dark blue to yellow).
-        under: (height, width) or (channels, height, width) shown through the heat, or None.
+        under: (height, width) or (channels, height, width) shown in grey through the heat, or None.
     """
 
     values: np.ndarray
@@ -145,7 +145,9 @@ class Cell:
         drawn = np.asarray(_scale(values, self.kind).to_rgba(values))
         if self.under is not None:
             below = _resized(Cell(self.under).colours(), values.shape)
-            drawn[..., :3] = 0.7 * drawn[..., :3] + 0.3 * below[..., :3]
+            # in grey: colours of the input would mix with those of the heat
+            below = below[..., :3].mean(axis=2, keepdims=True)
+            drawn[..., :3] = 0.7 * drawn[..., :3] + 0.3 * below
         return drawn
 
 

@@ -185,6 +185,16 @@ from chainrule.nn.positions import (
     RotaryPositions,
     SinusoidalPositions,
 )
+from chainrule.nn.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+)
+from chainrule.nn.recurrent_cells import (
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+)
 from chainrule.nn.resizing import (
     PixelShuffle,
     PixelUnshuffle,
@@ -205,6 +215,9 @@ from chainrule.ops.habits import missing as _missing
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -245,6 +258,7 @@ __all__ = [
     "ExpectedSquaredDistanceLoss",
     "Flatten",
     "FocalLoss",
+    "GRUCell",
     "GaussianNLLLoss",
     "GlobalAvgPool",
     "GlobalMaxPool",
@@ -264,6 +278,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "LearnedPositions",
@@ -291,6 +306,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",

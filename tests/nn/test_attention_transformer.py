@@ -111,8 +111,10 @@ def test_gradients_agree_with_differences():
     )
 
 
-def test_an_unknown_activation_is_told():
+def test_wrong_settings_are_told():
     with pytest.raises(ArgumentError, match="'gelu'"):
         nn.TransformerEncoderLayer(6, 2, activation="swish")
     with pytest.raises(ArgumentError, match="num_layers"):
         nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8), 0)
+    with pytest.raises(TypeError, match="layer_norm_eps= is spelled layer_norm_epsilon= here"):
+        nn.TransformerDecoderLayer(6, 2, layer_norm_eps=1e-6)

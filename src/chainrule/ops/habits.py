@@ -116,7 +116,8 @@ NN = {
     "UpsamplingBilinear2d": "nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)",
     "SpatialDropout2D": "nn.Dropout2d(p)",
     "Concatenate": "nn.Parallel(branch, other), or cr.concat",
-    "RNN": "cr.scan, in a Module of your own",
+    "MultiHeadAttention": "nn.MultiheadAttention",
+    "Transformer": "nn.TransformerEncoder and nn.TransformerDecoder",
 }
 
 #: the same for an optimizer

@@ -22,6 +22,7 @@ SPELLED = {
     "keepdim": ("keepdims",),
     "ddof": ("correction",),
     "eps": ("epsilon",),
+    "layer_norm_eps": ("layer_norm_epsilon",),
 }
 
 

@@ -77,7 +77,7 @@ def test_the_function_agrees_with_pytorch(name):
     def ours(q, k, v):
         return F.scaled_dot_product_attention(q, k, v, **settings)
 
-    for engine in ENGINES if name in ("causal", "bools", "groups") else ENGINES[:1]:
+    for engine in ENGINES if name == "groups, masked" else ENGINES[:1]:
         compare(peer, "qkv", (q, k, v), ours, engine)
 
 
@@ -130,7 +130,7 @@ LAYERS = {
     ),
     "no weights": ({}, False, {"need_weights": False}),
 }
-COMPILED = ("self", "cross, sizes", "padding, cross", "mask a head", "no weights")
+COMPILED = ("cross, sizes", "mask and padding")
 
 
 @pytest.mark.peer
@@ -224,16 +224,16 @@ def test_shared_keys_are_those_of_repeated_heads():
 
 
 def test_gradients_agree_with_differences_twice():
-    layer = nn.MultiheadAttention(4, 2, num_key_value_heads=1).astype("float64")
-    x = normal(3, 2, 4).astype(np.float64)
-    weights = normal(3, 2, 4, seed=9)
+    layer = nn.MultiheadAttention(2, 2, num_key_value_heads=1).astype("float64")
+    x = normal(3, 2, 2).astype(np.float64)
+    weights = normal(3, 2, 2, seed=9)
     left_out = KEYS_LEFT_OUT[:2, :3]
 
     def loss(layer, x):
         return (layer(x, x, x, key_padding_mask=left_out)[0] * weights).sum()
 
     cr.check_gradients(loss, (layer, x))
-    q, k, v = (normal(2, 3, 2, seed=i).astype(np.float64) for i in range(3))
+    q, k, v = (normal(2, 2, seed=i).astype(np.float64) for i in range(3))
     cr.check_gradients(
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v), order=2
     )
@@ -270,12 +270,13 @@ def test_scores_by_a_formula(name):
         close(context, weights @ v, f"{engine}: context", 1e-5)
     context, shown = layer(q[:, 0], k)
     assert (context.shape, shown.shape) == ((2, 3), (2, 5))
-    double, probe = layer.astype("float64"), normal(2, 3, 6, seed=3)
+    double, probe = layer.astype("float64"), normal(1, 2, 2, seed=3)
 
     def loss(layer, q, k, v):
-        return (layer(q, k, v, left_out)[0] * probe).sum()
+        return (layer(q, k, v, left_out[1:, :3])[0] * probe).sum()
 
-    cr.check_gradients(loss, (double, *(x.astype(np.float64) for x in (q, k, v))))
+    small = (x.astype(np.float64) for x in (q[:1, :2], k[:1, :3], v[:1, :3, :2]))
+    cr.check_gradients(loss, (double, *small))
 
 
 def test_waves_and_learned_rows_name_places():

@@ -1,4 +1,4 @@
-"""Gradient clipping: by value, and by the norm over all gradients together."""
+"""Limits: of gradients by value or common norm, and of the norm of each unit's weights."""
 
 from __future__ import annotations
 
@@ -88,6 +88,29 @@ def clip_by_global_norm(gradients: Any, max_norm: float | Array) -> tuple[Any, A
         x = ops.as_value(leaf.value)
         clipped.append(x * ops.astype(factor, x.dtype))
     return unflatten(structure, clipped), norm
+
+
+def shorten_rows(weight: Array, max_row_norm: float | Array) -> Array:
+    """Scale each unit's incoming weights so that their norm is at most ``max_row_norm``.
+
+    Args:
+        weight: (units, ...), two axes or more: of a ``Linear`` or a convolution.
+        max_row_norm: Largest Euclidean norm over all axes but the first, > 0.
+
+    Reference: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout",
+    section 5.1: max-norm regularisation.
+
+    >>> import chainrule as cr
+    >>> shorten_rows(cr.asarray([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    Array([[0.6, 0.8],
+           [0.3, 0.4]], float32)
+    """
+    limit = _limit(max_row_norm, "max_row_norm")
+    axes = tuple(range(1, weight.ndim))
+    norms = ops.sqrt(ops.sum(weight * weight, axis=axes, keepdims=True))
+    # a row of zeros has no direction to keep: max(norm, limit) divides by no zero
+    shortened: Array = weight * (limit / ops.maximum(norms, limit))
+    return shortened
 
 
 def _sum_of_squares(x: Array) -> Array:

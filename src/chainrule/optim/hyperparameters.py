@@ -106,7 +106,9 @@ def group(pattern: str, **values: Any) -> ParameterGroup:
 
     Args:
         pattern: Shell pattern, case-sensitive: ``"*.bias"``, ``"encoder.*"``, ``"layers.[01].*"``.
-        values: Hyper-parameters of the optimizer: numbers or schedules.
+        values: Hyper-parameters of the optimizer: numbers or schedules. ``max_row_norm``, > 0, is
+            for groups alone: after each update every unit's incoming weights (a row of a weight
+            with two axes or more) are scaled to at most this norm (Srivastava et al. 2014).
 
     Raises:
         ArgumentError: Nothing is named, or the pattern is no text.

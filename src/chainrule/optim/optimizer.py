@@ -17,7 +17,7 @@ from chainrule.ops import dtypes
 from chainrule.ops.dtypes import Dtype
 from chainrule.ops.origin import here, stack_level
 from chainrule.optim import saving
-from chainrule.optim.clipping import clip_by_global_norm, clip_by_value
+from chainrule.optim.clipping import clip_by_global_norm, clip_by_value, shorten_rows
 from chainrule.optim.hyperparameters import (
     HabitsAnswered,
     ParameterGroup,
@@ -326,8 +326,16 @@ class Optimizer(HabitsAnswered, Settings):
                 self.state[path],
                 self._scalars_of(path, dtype, step, shared),
             )
-            computed[path] = ops.astype(new, value.dtype), slots
+            computed[path] = ops.astype(self._shortened(path, new), value.dtype), slots
         return computed
+
+    def _shortened(self, path: str, parameter: Array) -> Array:
+        """The parameter with rows of the norm that a group allows, if one limits it."""
+        key = self._key("max_row_norm", self._matching(path))
+        if key not in self._scalars or parameter.ndim < 2:
+            return parameter
+        limit = ops.astype(weak_scalar(self._current(key)), parameter.dtype)
+        return shorten_rows(parameter, limit)
 
     def _scalars_of(
         self, path: str, dtype: Dtype, step: Array, shared: dict[Any, Scalars]

@@ -21,6 +21,10 @@ from chainrule.optim.hyperparameters import (
 from chainrule.optim.schedules.base import Schedule
 
 
+#: hyper-parameters that every optimizer takes, but for groups alone, and their valid numbers
+OF_GROUPS: Mapping[str, Interval] = {"max_row_norm": POSITIVE}
+
+
 class Settings:
     """Hyper-parameters by name: numbers or schedules, for all parameters or for a group.
 
@@ -65,7 +69,7 @@ class Settings:
     @classmethod
     def _valid(cls) -> dict[str, Interval]:
         common = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE}
-        return {**common, **cls.ranges}
+        return {**common, **OF_GROUPS, **cls.ranges}
 
     def _set(self, key: str, value: Any) -> None:
         """Store a hyper-parameter, ``"momentum"`` or a group's, ``"groups.0.momentum"``."""
@@ -92,11 +96,13 @@ class Settings:
         values = dict(given.values)
         if "betas" in values and "beta1" in self._scalars:
             values["beta1"], values["beta2"] = pair(values.pop("betas"), "betas")
-        unknown = [name for name in values if name not in self._scalars]
+        unknown = [name for name in values if name not in {**self._scalars, **OF_GROUPS}]
         if unknown:
             raise ArgumentError(
                 f"{type(self).__name__} has no hyper-parameter {unknown[0]!r} to set for a group",
-                expected=", ".join(name for name in self._scalars if "." not in name),
+                expected=", ".join(
+                    name for name in {**self._scalars, **OF_GROUPS} if "." not in name
+                ),
                 got=f"group({given.pattern!r}, {unknown[0]}=...)",
                 where=str(here()),
             )

@@ -20,7 +20,6 @@ from chainrule.optim.hyperparameters import (
 )
 from chainrule.optim.schedules.base import Schedule
 
-
 #: hyper-parameters that every optimizer takes, but for groups alone, and their valid numbers
 OF_GROUPS: Mapping[str, Interval] = {"max_row_norm": POSITIVE}
 

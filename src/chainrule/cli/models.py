@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from chainrule.cli.console import output
-from chainrule.models import architecture, create, names
+from chainrule.models import architecture, names
 
 
 def models(
@@ -22,7 +22,7 @@ def models(
     """List the models that --model and cr.models.create know; no weights are drawn."""
     if layers:
         found = architecture(name)
-        output.print(str(create(name).summary(found.input_shape)))
+        output.print(str(found.summary()))
         return
     chosen = [known for known in names() if name.lower() in known]
     if not chosen:
@@ -34,7 +34,7 @@ def models(
     table.add_column("source", no_wrap=True)
     for known in chosen:
         entry = architecture(known)
-        summary = create(known).summary(entry.input_shape)
+        summary = entry.summary()
         size = "×".join(map(str, entry.input_shape))
         figures = f"{summary.n_parameters:,}", f"{summary.multiply_adds / 1e6:,.1f} M"
         table.add_row(known, size, *figures, entry.source)

@@ -23,7 +23,7 @@ from chainrule.training import Trainer
 
 DATASETS = ("mnist",)
 # those that give a class for a picture, not for each pixel
-MODELS = ("mlp", *(name for name in names() if architecture(name).family != "U-Net"))
+MODELS = ("mlp", *(name for name in names("pictures") if architecture(name).family != "U-Net"))
 SCHEDULES = ("constant", "cosine", "linear")
 # optimizer → its class and the learning rate that suits it here
 OPTIMIZERS: dict[str, tuple[Any, float]] = {

@@ -17,6 +17,16 @@ from chainrule.models.googlenet import (
     googlenet,
     googlenet_2014,
 )
+from chainrule.models.gpt import (
+    GPT,
+    CausalSelfAttention,
+    GPTBlock,
+    char_gpt,
+    gpt2,
+    gpt2_large,
+    gpt2_medium,
+    gpt2_xl,
+)
 from chainrule.models.lenet import LeNet5, lenet5, lenet5_1998
 from chainrule.models.mlp import ACTIVATIONS, MLP
 from chainrule.models.mobilenet import MobileNetV2, mobilenet_v2
@@ -51,6 +61,7 @@ from chainrule.models.vgg import (
 
 __all__ = [
     "ACTIVATIONS",
+    "GPT",
     "MLP",
     "VGG",
     "AlexNet",
@@ -58,8 +69,10 @@ __all__ = [
     "Architecture",
     "BasicBlock",
     "Bottleneck",
+    "CausalSelfAttention",
     "CifarResNet",
     "DenseNet",
+    "GPTBlock",
     "GoogLeNet",
     "LeNet5",
     "MobileNetV2",
@@ -71,6 +84,7 @@ __all__ = [
     "allconv",
     "architecture",
     "auxiliary_cross_entropy",
+    "char_gpt",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
@@ -82,6 +96,10 @@ __all__ = [
     "densenet201",
     "googlenet",
     "googlenet_2014",
+    "gpt2",
+    "gpt2_large",
+    "gpt2_medium",
+    "gpt2_xl",
     "lenet5",
     "lenet5_1998",
     "mobilenet_v2",

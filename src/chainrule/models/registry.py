@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chainrule.errors import ArgumentError
+from chainrule.nn.checks import one_of
 from chainrule.nn.module import Module
+from chainrule.nn.summary import Summary
 from chainrule.ops.origin import here
 
 Builder = TypeVar("Builder", bound=Callable[..., Module])
@@ -21,24 +23,33 @@ class Architecture:
 
     Args:
         name: Its name, that of the function that builds it.
-        build: Takes ``num_classes``, ``in_channels`` and settings of its own.
-        input_shape: Shape of one sample as published: (channels, height, width).
+        build: Takes ``num_classes``, ``in_channels`` and settings of its own; if the model takes
+            tokens, ``vocabulary_size`` and settings of its own.
+        input_shape: Shape of one sample as published: (channels, height, width), or (places,) of
+            tokens; one such shape for each input if there are several.
         family: What it belongs to: ``"ResNet"``.
         source: Who published it, and when: ``"He et al. 2016"``, the year last.
+        takes: ``"pictures"`` or ``"tokens"``.
     """
 
     name: str
     build: Callable[..., Module]
-    input_shape: tuple[int, ...]
+    input_shape: tuple[Any, ...]
     family: str
     source: str
+    takes: str = "pictures"
+
+    def summary(self) -> Summary:
+        """The layer table of the model with its published settings, for one sample."""
+        kind = "int64" if self.takes == "tokens" else "float32"
+        return self.build().summary(self.input_shape, kind)
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 
 
 def register(
-    input_shape: tuple[int, ...], *, family: str, source: str
+    input_shape: tuple[Any, ...], *, family: str, source: str, takes: str = "pictures"
 ) -> Callable[[Builder], Builder]:
     """Decorator: the function below builds a model that ``create`` shall find by its name.
 
@@ -46,23 +57,29 @@ def register(
         input_shape: Shape of one sample as published.
         family: What it belongs to.
         source: Who published it, and when, the year last.
+        takes: What it reads, ``"pictures"`` or ``"tokens"``.
     """
+    one_of(takes, ("pictures", "tokens"), "register: takes")
 
     def remember(build: Builder) -> Builder:
         name = build.__name__
-        _ARCHITECTURES[name] = Architecture(name, build, input_shape, family, source)
+        _ARCHITECTURES[name] = Architecture(name, build, input_shape, family, source, takes)
         return build
 
     return remember
 
 
-def names() -> list[str]:
+def names(takes: str | None = None) -> list[str]:
     """Names that ``create`` knows, older ones first.
 
-    >>> names()[:2]
+    Args:
+        takes: ``"pictures"`` or ``"tokens"``: only models that read these; None: all.
+
+    >>> names("pictures")[:2]
     ['lenet5', 'lenet5_1998']
     """
-    return sorted(_ARCHITECTURES, key=lambda name: _ARCHITECTURES[name].source[-4:])
+    found = [name for name, known in _ARCHITECTURES.items() if takes in (None, known.takes)]
+    return sorted(found, key=lambda name: _ARCHITECTURES[name].source[-4:])
 
 
 def architecture(name: str) -> Architecture:
@@ -112,8 +129,9 @@ def create(name: str, **settings: Any) -> Module:
 
     Args:
         name: One of ``names()``.
-        settings: Keywords of the function of this name: ``num_classes`` and ``in_channels`` always,
-            others as its docstring says.
+        settings: Keywords of the function of this name: ``num_classes`` and ``in_channels`` of
+            models that take pictures, ``vocabulary_size`` of those that take tokens; others as its
+            docstring says.
 
     Raises:
         ArgumentError: No such name, or no such setting.

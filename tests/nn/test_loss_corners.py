@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import IndexRangeError, ShapeError, TeachingWarning
+from chainrule.errors import ArgumentError, IndexRangeError, ShapeError, TeachingWarning
 from chainrule.nn import functional as F
 
 RNG = np.random.default_rng(11)
@@ -262,7 +262,7 @@ WRONG = {
     "signs as bits": (lambda: F.focal_loss(SCORES, 2 * BITS - 1), "(t + 1) / 2"),
     "negative focus": (lambda: F.focal_loss(SCORES, BITS, gamma=-1.0), "gamma"),
     "classes last": (
-        lambda: F.cross_entropy(SEQUENCE, np.zeros((2, 5), int)), "cr.moveaxis(scores, -1, 1)",
+        lambda: F.cross_entropy(SEQUENCE, np.zeros((2, 5), int)), "cross_entropy(..., axis=-1)",
     ),
     "one-hot positions": (
         lambda: F.cross_entropy(SEQUENCE, np.zeros((2, 5, 7), int)), "target.argmax(1)",
@@ -288,6 +288,22 @@ def test_mistakes_are_explained_with_their_cure(name):
 def test_a_softmax_before_losses_of_logits_brings_a_warning(loss):
     with pytest.warns(TeachingWarning, match="takes logits"):
         loss(F.softmax(cr.asarray(SCORES)), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_classes_may_stand_last(soft):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(3, 5, 7)).astype(np.float32)
+    if soft:
+        truth = last = rng.dirichlet(np.ones(7), (3, 5)).astype(np.float32)
+        truth = np.moveaxis(truth, -1, 1)
+    else:
+        truth = last = rng.integers(0, 7, (3, 5)).astype(np.uint8)
+    expected = F.cross_entropy(np.moveaxis(scores, -1, 1), truth)
+    loss = cr.nn.CrossEntropyLoss(axis=-1)
+    assert loss(scores, last).item() == pytest.approx(expected.item(), rel=1e-6)
+    with pytest.raises(ArgumentError, match="axis"):
+        cr.nn.CrossEntropyLoss(axis=2)
 
 
 def test_settings_may_be_traced_numbers():

@@ -200,6 +200,8 @@ class CrossEntropyLoss(Loss):
         ignore_index: Label that counts for nothing. Default −100.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         label_smoothing: Share of the truth spread over all classes, in [0, 1]. Default 0.
+        axis: Where the classes are, if there are positions: 1, or −1 for (batch, ..., classes) as
+            language models give them.
 
     Shape: logits (batch, classes, ...) and labels (batch, ...) → scalar (or the labels' shape).
     """
@@ -209,6 +211,7 @@ class CrossEntropyLoss(Loss):
         "weight",
         "ignore_index",
         "label_smoothing",
+        "axis",
     )
 
     def __init__(
@@ -217,8 +220,11 @@ class CrossEntropyLoss(Loss):
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
+        *,
+        axis: int = 1,
     ) -> None:
         super().__init__(reduction)
+        functional.classification.check_axis("CrossEntropyLoss", axis)
         if not 0 <= label_smoothing <= 1:
             raise ArgumentError(
                 "CrossEntropyLoss: label_smoothing is out of range",
@@ -228,6 +234,7 @@ class CrossEntropyLoss(Loss):
         self.weight = _weights(weight)
         self.ignore_index = int(ignore_index)
         self.label_smoothing = float(label_smoothing)
+        self.axis = axis
 
 
 class NLLLoss(Loss):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,9 @@ from chainrule.errors import ArgumentError, DataError
 from chainrule.ops.origin import here
 
 logger = logging.getLogger("chainrule.training")
+
+#: memory of the rows that are copied at once where a data set is a view with gaps
+COPIED_BYTES = 64 << 20
 
 _noticed: set[str] = set()
 
@@ -62,6 +65,34 @@ class Samples:
         weights = None if self.weights is None else self.weights[chosen]
         inputs = tuple(x[chosen] for x in self.inputs)
         return replace(self, inputs=inputs, targets=self.targets[chosen], weights=weights)
+
+    def taken(self, rows: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        """Arrays for some steps, and which of their rows each step takes.
+
+        Machine code reads rows without gaps where they lie. Overlapping windows and other views
+        are copied, and only what these steps need: copied whole, windows of a text of a gigabyte
+        would take a hundred.
+
+        Args:
+            rows: Sample numbers, (n_steps, batch_size).
+        """
+        if all(x.flags.c_contiguous for x in self.arrays):
+            return self.arrays, rows
+        flat = rows.reshape(-1)
+        return [x[flat] for x in self.arrays], np.arange(len(flat)).reshape(rows.shape)
+
+    def stretches(self, rows: np.ndarray) -> Iterator[tuple[Sequence[np.ndarray], np.ndarray]]:
+        """What ``taken`` gives, in as many pieces as keep the copies small.
+
+        Args:
+            rows: Sample numbers, (n_steps, batch_size).
+        """
+        n_bytes = rows.shape[1] * sum(x[:1].nbytes for x in self.arrays)
+        n_steps = max(1, COPIED_BYTES // max(1, n_bytes))
+        if all(x.flags.c_contiguous for x in self.arrays):
+            n_steps = len(rows)
+        for start in range(0, len(rows), n_steps):
+            yield self.taken(rows[start : start + n_steps])
 
     def batch(self, indices: np.ndarray, epoch: int, seed: int) -> tuple[np.ndarray, ...]:
         """The arrays of some samples as training sees them in an epoch.

@@ -46,11 +46,11 @@ class Resident:
     """
 
     def __init__(self, samples: Samples) -> None:
-        self.arrays = samples.arrays
+        self._samples = samples
 
     def take(self, rows: np.ndarray) -> Stretch:
-        """All arrays, and ``rows`` as they are."""
-        return self.arrays, rows
+        """All arrays and ``rows`` as they are, or copies of these rows; see ``Samples.taken``."""
+        return self._samples.taken(rows)
 
     def close(self) -> None:
         """Nothing to do."""

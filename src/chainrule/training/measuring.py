@@ -29,8 +29,9 @@ def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -
         trainer.optimizer.bind(-(-len(train) // rows))
     micro = -(-rows // trainer.gradient_accumulation)
     program = trainer.training_program((), micro, len(train.inputs))
-    arrays, order = train.arrays, order[:MOST_STEPS]
-    if train.augmentation is not None:  # what the steps take is measured, not how it is made
+    if train.augmentation is None:
+        arrays, order = train.taken(order[:MOST_STEPS])
+    else:  # what the steps take is measured, not how it is made
         order = order[:AUGMENTED_STEPS]
         arrays = train.batch(order.reshape(-1), 0, trainer.seed)
         order = np.arange(order.size).reshape(order.shape)

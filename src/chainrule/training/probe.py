@@ -17,8 +17,12 @@ from chainrule.ops.origin import here, stack_level
 from chainrule.training.doors import Samples
 from chainrule.training.steps import call_loss, takes_weights
 
+#: labels that are checked in one go
+LABELS_AT_ONCE = 1 << 22
 #: rows that are tried; enough for a mean and a deviation
 N_ROWS = 256
+#: but of sequences of tokens no more than these, for each has a prediction of its own
+N_TOKENS = 4096
 #: inputs of the first weights that spread wider than this learn badly
 LARGEST_DEVIATION = 10.0
 #: measured targets whose root mean square is larger learn badly
@@ -45,7 +49,7 @@ def try_out(model: Any, loss: Any, samples: Samples) -> Array:
         IndexRangeError: A label is no class of the model.
         ChainruleError: What the layers and the loss have to say.
     """
-    few = samples.first(N_ROWS)
+    few = samples.first(_rows_to_try(samples))
     inputs = [asarray(x) for x in few.inputs]
     with mode(model, False):
         prediction = model(*inputs)
@@ -83,6 +87,13 @@ def try_out(model: Any, loss: Any, samples: Samples) -> Array:
     return prediction
 
 
+def _rows_to_try(samples: Samples) -> int:
+    inputs, targets = samples.inputs[0], samples.targets
+    if inputs.dtype.kind in "iu" and inputs.ndim == 2 and targets.shape == inputs.shape:
+        return max(2, min(N_ROWS, N_TOKENS // max(1, inputs.shape[1])))
+    return N_ROWS
+
+
 def check_labels(prediction: Array, loss: Any, samples: Samples) -> None:
     """Class numbers must be below the number of outputs; all rows are looked at.
 
@@ -96,10 +107,9 @@ def check_labels(prediction: Array, loss: Any, samples: Samples) -> None:
     if n_classes < 2:
         return
     ignored = getattr(loss, "ignore_index", -100)
-    bad = (labels >= n_classes) | ((labels < 0) & (labels != ignored))
-    if not bad.any():
+    place = _first_wrong(labels, n_classes, ignored)
+    if place is None:
         return
-    place = tuple(int(i) for i in np.argwhere(bad)[0])
     low, high = int(labels.min()), int(labels.max())
     raise IndexRangeError(
         f"the {samples.role} label {int(labels[place])} in row {place[0]} is no class of the model",
@@ -108,6 +118,18 @@ def check_labels(prediction: Array, loss: Any, samples: Samples) -> None:
         fix=_label_fix(low, high, n_classes),
         where=str(here()),
     )
+
+
+def _first_wrong(labels: np.ndarray, n_classes: int, ignored: int) -> tuple[int, ...] | None:
+    """Where the first label is that is no class; block by block, for labels may be larger files."""
+    rows = max(1, LABELS_AT_ONCE // max(1, labels[:1].size))
+    for start in range(0, len(labels), rows):
+        block = labels[start : start + rows]
+        bad = (block >= n_classes) | ((block < 0) & (block != ignored))
+        if bad.any():
+            row, *rest = (int(i) for i in np.argwhere(bad)[0])
+            return (start + row, *rest)
+    return None
 
 
 def _label_fix(low: int, high: int, n_classes: int) -> str:

@@ -254,10 +254,8 @@ class Trainer:
         n = len(samples)
         parts = epoch_chunks(n, self._rows_at_once(n, batch_size), np.arange(n))
         with mode(self.model, False), self.drawing():
-            for part in parts:
-                results = run_steps(
-                    self._programs[key], [self.model, self.loss], samples.arrays, part
-                )
+            for arrays, order in (taken for part in parts for taken in samples.stretches(part)):
+                results = run_steps(self._programs[key], [self.model, self.loss], arrays, order)
                 for total, rows in zip(totals.values(), results[1:], strict=True):
                     total.add(rows)
         return {name: total.result() for name, total in totals.items()}

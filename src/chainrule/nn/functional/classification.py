@@ -81,6 +81,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
     sample_weight: Any = None,
+    axis: int = 1,
 ) -> Array:
     """Softmax cross-entropy of logits: −Σ t ln softmax(z); its gradient in z is softmax(z) − t.
 
@@ -92,11 +93,14 @@ def cross_entropy(
         label_smoothing: Share of the truth that is spread over all classes, in [0, 1].
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         sample_weight: (batch,).
+        axis: Where the classes are, if there are positions: 1, or −1 for (batch, *positions,
+            classes) as language models give them.
 
     Raises:
         ShapeError: Target and prediction do not fit.
         IndexRangeError: A label is no class.
         DataError: A class probability is negative.
+        ArgumentError: ``axis`` or ``label_smoothing`` is something else.
     """
     t = ops.as_value(target)
     z = floating(prediction, "cross_entropy: the logits", swapped=dtypes.is_floating(t.dtype))
@@ -104,13 +108,16 @@ def cross_entropy(
         raise ArgumentError(
             "label_smoothing is out of range", expected="[0, 1]", got=str(label_smoothing)
         )
+    check_axis("cross_entropy", axis)
     warn_of_probabilities(z)
-    z = _classes_last(z)
+    if axis == 1:
+        z = _classes_last(z)
     warn_of_one_class("cross_entropy", z)
     if dtypes.is_floating(t.dtype) and t.ndim == z.ndim:
         _refuse_ignoring(ignore_index)
-        return _soft_cross_entropy(z, t, weight, label_smoothing, reduction, sample_weight)
-    check_labels("cross_entropy", z, t, ignore_index, classes_axis=1)
+        truth = _classes_last(t) if axis == 1 else t
+        return _soft_cross_entropy(z, truth, weight, label_smoothing, reduction, sample_weight)
+    check_labels("cross_entropy", z, t, ignore_index, classes_axis=axis)
     labels, kept = _without_ignored(t, ignore_index)
     class_weight = _class_weights(weight, z)
     if label_smoothing == 0.0:
@@ -163,12 +170,11 @@ def _refuse_ignoring(ignore_index: int) -> None:
 def _soft_cross_entropy(
     z: Array, t: Array, weight: Any, smoothing: float, reduction: str, sample_weight: Any
 ) -> Array:
-    truth = _classes_last(t)
-    if truth.shape != z.shape:
+    if t.shape != z.shape:
         raise ShapeError(
             "cross_entropy: the class probabilities do not fit the logits",
             expected=str(z.shape),
-            got=str(truth.shape),
+            got=str(t.shape),
             where=str(here()),
         )
     if visible(t) and t.size and float(t.numpy().min()) < 0:
@@ -179,13 +185,28 @@ def _soft_cross_entropy(
             fix="turn logits into probabilities first: nn.functional.softmax(target)",
             where=str(here()),
         )
-    truth = ops.astype(truth, z.dtype)
+    truth = ops.astype(t, z.dtype)
     if smoothing:
         truth = truth * (1.0 - smoothing) + smoothing / z.shape[-1]
     logs = log_softmax(z, axis=-1)
     class_weight = _class_weights(weight, z)
     values = -ops.sum(truth * (logs if class_weight is None else logs * class_weight), axis=-1)
     return reduce_loss(values, reduction, sample_weight)
+
+
+def check_axis(name: str, axis: int) -> None:
+    """The classes are axis 1 or the last one.
+
+    Raises:
+        ArgumentError: ``axis`` is something else.
+    """
+    if axis not in (1, -1):
+        raise ArgumentError(
+            f"{name}: axis is out of range",
+            expected="1 for (batch, classes, *positions), −1 for (batch, *positions, classes)",
+            got=repr(axis),
+            where=str(here()),
+        )
 
 
 def _classes_last(z: Array) -> Array:
@@ -235,7 +256,11 @@ def check_labels(
         elif z.ndim > 2 and t.shape == z.shape[:1]:
             fix = "for one label a sample the scores are (batch, classes): nn.Flatten() comes first"
         elif z.ndim > 2 and t.shape == given[:-1]:
-            fix = "the classes are axis 1: cr.moveaxis(scores, -1, 1) if yours are the last"
+            fix = "the classes are axis 1; if yours are the last: " + (
+                "cross_entropy(..., axis=-1)"
+                if name == "cross_entropy"
+                else "cr.moveaxis(scores, -1, 1)"
+            )
         raise ShapeError(
             f"{name}: labels {t.shape} do not fit scores {given}",
             expected=f"labels of shape {z.shape[:-1]}",

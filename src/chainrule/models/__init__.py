@@ -27,6 +27,7 @@ from chainrule.models.gpt import (
     gpt2_medium,
     gpt2_xl,
 )
+from chainrule.models.language_rnn import LanguageRNN, char_gru, char_lstm, char_rnn, word_lstm
 from chainrule.models.lenet import LeNet5, lenet5, lenet5_1998
 from chainrule.models.mlp import ACTIVATIONS, MLP
 from chainrule.models.mobilenet import MobileNetV2, mobilenet_v2
@@ -74,6 +75,7 @@ __all__ = [
     "DenseNet",
     "GPTBlock",
     "GoogLeNet",
+    "LanguageRNN",
     "LeNet5",
     "MobileNetV2",
     "ResNet",
@@ -85,6 +87,9 @@ __all__ = [
     "architecture",
     "auxiliary_cross_entropy",
     "char_gpt",
+    "char_gru",
+    "char_lstm",
+    "char_rnn",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
@@ -124,5 +129,6 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "word_lstm",
     "zfnet",
 ]

@@ -136,7 +136,8 @@ PUBLISHED = {
     "gpt2_large": (774_030_080, None, {"h.35.attn.c_proj": (1024, 1280)}),
     "gpt2_xl": (1_557_611_200, None, {"h.47.attn.c_proj": (1024, 1600)}),
     "char_gpt": (804_096, None, {"h.3.mlp.c_proj": (64, 128), "lm_head": (64, 65)}),
-    # (places, batch, …) inside; by hand: rows of 256; 1, 4, 3 blocks of 256 · (256 + 256 + 2); a head of 65 · 257
+    # (places, batch, …) inside; by hand: rows of 256; 1, 4, 3 blocks of 256 · (256 + 256 + 2);
+    # a head of 65 · 257
     "char_rnn": (65 * 256 + 256 * 514 + 65 * 257, None, {"head": (1, 65)}),
     "char_lstm": (65 * 256 + 4 * 256 * 514 + 65 * 257, None, {"embedding": (1, 256)}),
     "char_gru": (65 * 256 + 3 * 256 * 514 + 65 * 257, None, {"head": (1, 65)}),

@@ -146,6 +146,14 @@ PUBLISHED = {
         10_000 * 650 + 2 * 4 * 650 * 1301 + 10_000 * 651 + 2 * 4 * 650, None,
         {"head": (1, 10_000)},
     ),
+    # by hand: vectors of 300; 100 maps over 3, 4 and 5 of them; a head over the 300 maxima
+    "sentence_cnn": (
+        18_765 * 300 + 100 * 300 * (3 + 4 + 5) + 300 + 2 * 301, None,
+        {"convs.0": (100, 62), "convs.2": (100, 60), "head": (2,)},
+    ),
+    "sentence_lstm": (
+        18_765 * 300 + 2 * 4 * 168 * (300 + 168 + 2) + 2 * 337, None, {"head": (2,)},
+    ),
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ from chainrule.models.resnet import (
     se_resnet101,
     se_resnet152,
 )
+from chainrule.models.sentence import SentenceCNN, SentenceLSTM, sentence_cnn, sentence_lstm
 from chainrule.models.unet import UNet, unet
 from chainrule.models.vgg import (
     VGG,
@@ -79,6 +80,8 @@ __all__ = [
     "LeNet5",
     "MobileNetV2",
     "ResNet",
+    "SentenceCNN",
+    "SentenceLSTM",
     "UNet",
     "ZFNet",
     "alexnet",
@@ -120,6 +123,8 @@ __all__ = [
     "se_resnet50",
     "se_resnet101",
     "se_resnet152",
+    "sentence_cnn",
+    "sentence_lstm",
     "unet",
     "vgg11",
     "vgg11_bn",

@@ -75,10 +75,22 @@ def _infer(
 def _swap_groups(w: Value, groups: int) -> Value:
     """(g·o, i, *k) → (g·i, o, *k), each group transposed by itself."""
     out, inner, *kernel = w.shape
+    if groups == 1:
+        return bind("transpose", w, axes=(1, 0, *range(2, 2 + len(kernel))))
     split = bind("reshape", w, shape=(groups, out // groups, inner, *kernel))
     order = (0, 2, 1, *range(3, 3 + len(kernel)))
     swapped = bind("transpose", split, axes=order)
     return bind("reshape", swapped, shape=(groups * inner, out // groups, *kernel))
+
+
+def _images_as_channels(x: Value, groups: int) -> Value:
+    """(n, g·i, *p) → (i, g·n, *p): a group's channels become images, its images channels."""
+    batch, channels, *spatial = x.shape
+    if groups == 1:
+        return bind("transpose", x, axes=(1, 0, *range(2, 2 + len(spatial))))
+    split = bind("reshape", x, shape=(batch, groups, channels // groups, *spatial))
+    moved = bind("transpose", split, axes=(2, 1, 0, *range(3, 3 + len(spatial))))
+    return bind("reshape", moved, shape=(channels // groups, groups * batch, *spatial))
 
 
 def _vjp(
@@ -107,10 +119,7 @@ def _vjp(
         kernel_dilation=kernel_dilation, groups=groups,
     )  # fmt: skip
     # the weight's gradient correlates input and cotangent over the batch: channels and batch swap
-    batch, channels = x.shape[:2]
-    split = bind("reshape", x, shape=(batch, groups, channels // groups, *x.shape[2:]))
-    moved = bind("transpose", split, axes=(2, 1, 0, *(a + 1 for a in spatial)))
-    x_swapped = bind("reshape", moved, shape=(channels // groups, groups * batch, *x.shape[2:]))
+    x_swapped = _images_as_channels(x, groups)
     g_swapped = bind("transpose", g, axes=(1, 0, *spatial))
     around = tuple(
         (before, k - 1 + o - n - before)

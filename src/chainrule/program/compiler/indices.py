@@ -226,11 +226,8 @@ class Index:
 
     def as_axis(self) -> Axis | None:
         """The axis, if the index is just one."""
-        if self.constant == 0 and len(self.terms) == 1:
-            ((atom, coefficient),) = self.terms.items()
-            if coefficient == 1 and isinstance(atom, Axis):
-                return atom
-        return None
+        atom = _only_atom(self)
+        return atom if isinstance(atom, Axis) else None
 
     def __repr__(self) -> str:
         parts = [f"{c}*{a!r}" if c != 1 else repr(a) for a, c in self.terms.items()]
@@ -240,14 +237,25 @@ class Index:
 
 
 def _join_divisions(terms: dict[Atom, int], constant: int) -> Index:
-    """Undo a division whose quotient and remainder meet again: ``x//c*c + x%c`` is x."""
+    """Undo a division whose quotient and remainder meet again: ``x//c*c + x%c`` is x.
+
+    Of the remainder of a quotient too: ``x//25*5 + x//5%5`` is x//5.
+    """
     for atom, coefficient in list(terms.items()):
         if isinstance(atom, Remainder) and coefficient:
-            quotient = Quotient(atom.index, atom.divisor)
-            if terms.get(quotient) == coefficient * atom.divisor:
+            quotient = _only_atom(atom.index // atom.divisor)
+            if quotient is not None and terms.get(quotient) == coefficient * atom.divisor:
                 del terms[quotient], terms[atom]
                 return Index(terms, constant) + atom.index * coefficient
     return Index(terms, constant)
+
+
+def _only_atom(index: Index) -> Atom | None:
+    """The atom, if the index is just one."""
+    if index.constant or len(index.terms) != 1:
+        return None
+    ((atom, coefficient),) = index.terms.items()
+    return atom if coefficient == 1 else None
 
 
 def _substitute_atom(atom: Atom, table: Mapping[Axis, Index]) -> Index:

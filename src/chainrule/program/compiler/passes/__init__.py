@@ -12,6 +12,7 @@ from chainrule.program.compiler.passes.common_subexpressions import common_subex
 from chainrule.program.compiler.passes.contractions import contractions
 from chainrule.program.compiler.passes.dead_code import dead_code
 from chainrule.program.compiler.passes.fold_constants import fold_constants
+from chainrule.program.compiler.passes.full_windows import full_windows
 from chainrule.program.compiler.passes.import_graph import import_graph
 from chainrule.program.compiler.passes.loops import loops
 from chainrule.program.compiler.passes.narrowing import narrowing
@@ -43,6 +44,7 @@ PASSES: list[Pass] = [
     Pass("algebra", "elementwise work is done with less", algebra),
     Pass("narrowing", "work is done before copies and behind selection", narrowing),
     Pass("loops", "what does not change from step to step leaves the loop", loops),
+    Pass("full_windows", "a convolution that slides nowhere is a matrix product", full_windows),
     Pass("contractions", "products read transposed and copied operands as they are", contractions),
     Pass("dead_code", "what no output depends on is not computed", dead_code),
 ]

@@ -7,7 +7,8 @@ import pytest
 import typer
 
 from chainrule.cli.app import COMMANDS, app
-from chainrule.cli.recipe import OPTIMIZERS, SCHEDULES
+from chainrule.cli.recipe import SCHEDULES
+from chainrule.cli.usual import AUGMENTATIONS, OPTIMIZERS
 from chainrule.models import ACTIVATIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -27,7 +28,12 @@ def test_every_option_has_a_row(name):
 
 @pytest.mark.parametrize(
     ("option", "known"),
-    [("activation", ACTIVATIONS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)],
+    [
+        ("activation", ACTIVATIONS),
+        ("augment", AUGMENTATIONS),
+        ("optimizer", OPTIMIZERS),
+        ("schedule", SCHEDULES),
+    ],
 )
 def test_the_choices_are_listed(option, known):
     (row,) = re.findall(rf"^\| `--{option}` \| (.*?) \|", SECTIONS["train"], re.M)

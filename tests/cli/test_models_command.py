@@ -51,9 +51,9 @@ def test_an_unknown_model_is_answered_with_near_misses():
 
 
 def test_a_model_chosen_by_name_takes_the_data_sets_channels_and_classes():
-    model = Recipe("mnist", model="lenet5", settings={"activation": "relu"}).check().build_model()
+    model = Recipe.compose("mnist", "lenet5", settings={"activation": "relu"}).build_model()
     assert model.n_parameters == 61_706
-    assert model.summary((28, 28)).rows[-2].output_shape == (1, 10)
+    assert model.summary((1, 28, 28)).rows[-2].output_shape == (1, 10)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,13 @@ def test_what_does_not_fit_is_refused_before_a_run_folder_is_made(
 @pytest.mark.slow
 def test_lenet_is_trained_evaluated_and_rebuilt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = run("train", "mnist", "--model", "lenet5", "--limit", "3000", "--epochs", "2")
-    assert "lenet5: 61,706 parameters" in shown
+    shown = run("train", "mnist", "--model", "lenet5", "--limit", "3000", "--epochs", "3")
+    assert "lenet5: 61,706 parameters, pictures varied as digits" in shown
     accuracy = float(re.search(r"test accuracy ([\d.]+)%", shown).group(1))
     assert accuracy > 80
     (folder,) = (tmp_path / "runs").iterdir()
+    names = {path.name for path in (folder / "insight").iterdir()}
+    assert names >= {"filters_network.c1.png", "saliency.png", "receptive_fields.png"}
     again = run("evaluate", str(folder))
     found = float(re.search(r"test accuracy +(\d\.\d+)", again).group(1))
     assert found * 100 == pytest.approx(accuracy, abs=0.006)

@@ -7,64 +7,62 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from chainrule.cli.console import existing_run, output
 from chainrule.cli.recipe import Recipe
-from chainrule.errors import DataError
+from chainrule.cli.sources import KNOWN
+from chainrule.data import read_image
 from chainrule.nn.functional import softmax
 from chainrule.training import load_best
-
-MAX_PIXELS = 50_000_000
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder made by chainrule train.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures of one digit each.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG or JPEG files.")],
 ) -> None:
     """Print the most likely class of each picture, with its probability."""
     recipe = Recipe.load(existing_run(run))
-    pixels = np.stack([read_digit(path) for path in images])
+    pixels = np.stack([read_for(recipe, path) for path in images])
     model = recipe.build_model()
     load_best(run, model)
     logits = recipe.trainer(model, 1).predict(pixels)
     probabilities = np.asarray(softmax(logits, axis=1))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("picture", "digit", "probability", "next"):
-        table.add_column(heading, justify="left" if heading == "picture" else "right")
+    for heading in ("picture", "class", "probability", "next"):
+        table.add_column(heading, justify="left" if heading in ("picture", "class") else "right")
+    names = [escape(name) for name in recipe.classes]
     for path, row in zip(images, probabilities, strict=True):
-        first, second = np.argsort(row)[::-1][:2]
-        table.add_row(str(path), str(first), f"{row[first]:.1%}", f"{second} ({row[second]:.1%})")
+        first, *others = np.argsort(row)[::-1][:2]
+        following = "".join(f"{names[c]} ({row[c]:.1%})" for c in others)
+        table.add_row(escape(str(path)), names[first], f"{row[first]:.1%}", following)
     output.print(table)
 
 
-def read_digit(path: Path) -> np.ndarray:
-    """Read a picture as 28 × 28 grey values, light strokes on dark as in MNIST.
+def read_for(recipe: Recipe, path: Path) -> np.ndarray:
+    """Read a picture as the samples were that a network learned from.
 
-    Dark strokes on light are inverted; other sizes are scaled.
+    Digits and clothes are light on dark in their data sets: dark ones on light are inverted.
+
+    Args:
+        recipe: How the network was trained.
+        path: A PNG or JPEG file.
+
+    Shape: uint8, that of a sample.
 
     Raises:
         DataError: The file is missing, is no picture, or is larger than 50 million pixels.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path} is too large to be decoded",
-                    expected=f"at most {MAX_PIXELS:,} pixels",
-                    got=f"{picture.width} × {picture.height}",
-                )
-            grey = picture.convert("L")
-            if grey.size != (28, 28):
-                grey = grey.resize((28, 28), Image.Resampling.LANCZOS)
-            pixels = np.asarray(grey, dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} can not be read as a picture",
-            expected="a PNG or JPEG file",
-            got=str(error),
-        ) from None
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return 255 - pixels if border.mean() > 127 else pixels
+    size = recipe.shape[1:]
+    known = recipe.dataset in KNOWN
+    # what is not square is a digit's own proportions; photographs are cut as in training
+    drawn = known and recipe.is_grey
+    pixels = read_image(
+        path,
+        size=(size[0], size[1]),
+        mode="grey" if recipe.is_grey else "RGB",
+        fit="stretch" if drawn else "crop",
+    )
+    border = np.concatenate([pixels[0, 0], pixels[0, -1], pixels[0, :, 0], pixels[0, :, -1]])
+    return 255 - pixels if drawn and border.mean() > 127 else pixels

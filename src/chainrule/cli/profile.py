@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from chainrule import random
-from chainrule.cli.console import output, sizes
-from chainrule.cli.recipe import Recipe, usual_dropout
+from chainrule.cli.console import output
+from chainrule.cli.recipe import Recipe, of_the_model
+from chainrule.cli.sources import KNOWN
 from chainrule.errors import ArgumentError
 
 _DEFAULT = Recipe(dataset="mnist")
@@ -16,18 +17,24 @@ _LONGEST = 600.0
 
 
 def profile(
-    what: Annotated[str, typer.Argument(help="Data set: mnist.")] = "mnist",
+    what: Annotated[
+        str, typer.Argument(help=f"{', '.join(KNOWN)}, or a folder of pictures.")
+    ] = "mnist",
+    model: Annotated[
+        str, typer.Option(help="mlp, lenet5, allconv, …: see chainrule models.")
+    ] = _DEFAULT.model,
     hidden: Annotated[
-        str, typer.Option(help="Units of the hidden layers, such as 300,100, or none.")
-    ] = ",".join(map(str, _DEFAULT.hidden)),
-    activation: Annotated[
-        str, typer.Option(help="relu, sigmoid, tanh, gelu, …")
-    ] = _DEFAULT.activation,
+        str | None,
+        typer.Option(help="Units of an mlp's hidden layers: 300,100, or none (default 512,256)."),
+    ] = None,
+    activation: Annotated[str | None, typer.Option(help="relu, sigmoid, tanh, gelu, …")] = None,
     dropout: Annotated[
         float | None,
         typer.Option(help="Probability of dropping a hidden unit (default 0.2; 0 if small)."),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, …")] = _DEFAULT.optimizer,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam, sgd, momentum, … (default: by model).")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = _DEFAULT.batch_size,
     seconds: Annotated[float, typer.Option(help="How long to measure.")] = 1.0,
     memory: Annotated[
@@ -39,23 +46,20 @@ def profile(
         raise ArgumentError(
             "--seconds is out of range", expected=f"0.01 to {_LONGEST:g}", got=f"{seconds:g}"
         )
-    widths = tuple(sizes(hidden, "--hidden"))
-    recipe = Recipe(
-        dataset=what,
-        hidden=widths,
-        activation=activation,
-        dropout=usual_dropout(widths) if dropout is None else dropout,
+    recipe = Recipe.compose(
+        what,
+        model,
+        **of_the_model(model, hidden, activation, dropout),
         optimizer=optimizer,
         batch_size=batch_size,
-    ).check()
+    )
     random.seed(recipe.seed)
-    training, _, _ = recipe.data()
-    model = recipe.build_model(training)
-    found = recipe.trainer(model, len(training)).profile(training, seconds=seconds)
-    layers = "-".join(str(n) for n in (784, *recipe.hidden, 10))
+    training = recipe.data().train
+    built = recipe.build_model(training)
+    found = recipe.trainer(built, len(training)).profile(training, seconds=seconds)
     output.print(
-        f"{recipe.dataset}, {layers} {recipe.activation}, {recipe.optimizer}, "
-        f"batches of {recipe.batch_size}"
+        f"{recipe.source_name}, {recipe.title}, {recipe.optimizer}, batches of {recipe.batch_size}",
+        markup=False,
     )
     print(found)
     if memory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from chainrule import nn
 from chainrule.array import Array
@@ -33,7 +34,9 @@ class MLP(nn.Sequential):
         n_outputs: Units of the last layer: one a class.
         activation: Key of ``ACTIVATIONS``.
         dropout: Probability of dropping a hidden unit while training, in [0, 1).
-        mean: What is subtracted from every input, in the inputs' units.
+        input_dropout: The same for an input, after it is standardised.
+        mean: What is subtracted from every input, in the inputs' units: a number, or an array that
+            broadcasts against a sample.
         scale: What the difference is divided by; positive.
 
     Shape: (batch, *input_shape), any numeric dtype → (batch, n_outputs) logits.
@@ -51,8 +54,9 @@ class MLP(nn.Sequential):
         *,
         activation: str = "relu",
         dropout: float = 0.0,
-        mean: float = 0.0,
-        scale: float = 1.0,
+        input_dropout: float = 0.0,
+        mean: Any = 0.0,
+        scale: Any = 1.0,
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ArgumentError(
@@ -76,6 +80,8 @@ class MLP(nn.Sequential):
                 "every layer needs at least one unit", got=f"{list(hidden)} and {n_outputs} outputs"
             )
         layers: list[nn.Module] = [nn.Standardize(mean, scale), nn.Flatten()]
+        if input_dropout:
+            layers.append(nn.Dropout(input_dropout))
         width = math.prod(input_shape)
         for units in hidden:
             layers += [nn.Linear(width, units), ACTIVATIONS[activation]()]

@@ -21,16 +21,22 @@ from typing import Any
 
 from chainrule import nn, ops
 from chainrule.array import Array
-from chainrule.errors import ArgumentError, ShapeError
+from chainrule.errors import ShapeError
 from chainrule.models.generation import Cache
+from chainrule.models.heads import (
+    Memory,
+    attended,
+    dividing,
+    joined,
+    split,
+    visible_places,
+    written,
+)
 from chainrule.models.registry import register
 from chainrule.nn import functional
 from chainrule.nn.checks import one_of, positive_integer
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
-
-Memory = tuple[Array, Array]
-"""Keys and values of one layer at the places read so far, (batch, heads, capacity, head_dim)."""
 
 
 class CausalSelfAttention(nn.Module):
@@ -64,36 +70,20 @@ class CausalSelfAttention(nn.Module):
             memory: Keys and values of what was read before; None: nothing was.
             seen: int64 scalar, how much of the memory is filled; only with a memory.
         """
-        batch, n, width = x.shape
-        split = self.c_attn(x).reshape((batch, n, 3, self.num_heads, width // self.num_heads))
-        q, k, v = (ops.moveaxis(part, 2, 1) for part in ops.unstack(split, axis=2))
+        q, k, v = (split(part, self.num_heads) for part in _thirds(self.c_attn(x)))
         if memory is None or seen is None:
-            y = self._attended(q, k, v, None)
+            y = attended(q, k, v, is_causal=True, dropout=self.attn_dropout)
         else:
-            memory = _written(memory[0], k, seen), _written(memory[1], v, seen)
-            places = ops.expand_dims(seen + ops.arange(n), axis=1)
-            y = self._attended(q, *memory, ops.arange(memory[0].shape[2]) <= places)
-        y = self.c_proj(ops.moveaxis(y, 1, 2).reshape((batch, n, width)))
+            memory = written(memory, k, v, seen)
+            visible = visible_places(x.shape[1], memory[0].shape[2], seen)
+            y = attended(q, *memory, visible, dropout=self.attn_dropout)
+        y = self.c_proj(joined(y))
         return (y if self.resid_dropout is None else self.resid_dropout(y)), memory
 
-    def _attended(self, q: Array, k: Array, v: Array, visible: Array | None) -> Array:
-        """(batch, heads, places, head_dim)."""
-        causal = visible is None
-        if self.attn_dropout is None or not self.training:
-            return functional.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
-        weights = functional.attention_weights(q, k, visible, is_causal=causal)
-        return functional.weighted_mean(self.attn_dropout(weights), v)
 
-
-def _written(memory: Array, rows: Array, seen: Array) -> Array:
-    """The memory with new rows behind those that were seen."""
-    lead = rows.shape[:3]
-    batch, heads, places = (
-        ops.bind("iota", shape=lead, axis=axis, dtype=dtypes.int64) for axis in range(3)
-    )
-    where = ops.stack([batch, heads, places + seen], axis=-1)
-    written: Array = ops.bind("scatter", memory, where, rows, mode="set")
-    return written
+def _thirds(x: Array) -> tuple[Array, Array, Array]:
+    width = x.shape[-1] // 3
+    return x[..., :width], x[..., width : 2 * width], x[..., 2 * width :]
 
 
 class FeedForward(nn.Module):
@@ -221,16 +211,8 @@ class GPT(nn.Module):
     ) -> None:
         self.vocabulary_size = positive_integer(vocabulary_size, "GPT: vocabulary_size")
         self.context_length = positive_integer(context_length, "GPT: context_length")
-        self.width = positive_integer(width, "GPT: width")
-        self.num_heads = positive_integer(num_heads, "GPT: num_heads")
+        self.num_heads, self.width = dividing(num_heads, width, "GPT")
         one_of(gelu, ("tanh", "exact"), "GPT: gelu")
-        if width % num_heads:
-            raise ArgumentError(
-                "GPT: the heads must divide the width",
-                expected=f"a divisor of {width}",
-                got=str(num_heads),
-                where=str(here()),
-            )
         inner = 4 * width if hidden is None else positive_integer(hidden, "GPT: hidden")
         self.wte = nn.Embedding(vocabulary_size, width)
         self.wpe = nn.Embedding(context_length, width)

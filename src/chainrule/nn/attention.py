@@ -140,17 +140,24 @@ class MultiheadAttention(Module):
         self._check(q, k, v)
         q, k, v = self._projected(q, k, v, *shared)
         mask = self._mask(attn_mask, key_padding_mask, q, k)
-        weights = functional.attention_weights(q, k, mask, is_causal)
-        if self.dropout is not None:
-            weights = self.dropout(weights)
-        heads = ops.moveaxis(functional.weighted_mean(weights, v), 1, 2)
+        weights = None
+        if need_weights or mask is not None or self.dropout is not None:
+            weights = functional.attention_weights(q, k, mask, is_causal)
+            if self.dropout is not None:
+                weights = self.dropout(weights)
+            mean = functional.weighted_mean(weights, v)
+        else:
+            mean = functional.scaled_dot_product_attention(
+                q, k, v, is_causal=is_causal, enable_gqa=True
+            )
+        heads = ops.moveaxis(mean, 1, 2)
         y: Array = self.out_proj(heads.reshape((*heads.shape[:2], self.embed_dim)))
         single = ops.as_value(query).ndim == 2
         if single:
             y = y[0]
         elif not self.batch_first:
             y = ops.moveaxis(y, 0, 1)
-        if not need_weights:
+        if not need_weights or weights is None:
             return y, None
         shown = ops.mean(weights, axis=1) if average_attn_weights else weights
         return y, shown[0] if single else shown

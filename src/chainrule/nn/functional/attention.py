@@ -12,7 +12,7 @@ from chainrule.array import Array
 from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.nn.functional.activations import softmax
 from chainrule.nn.functional.normalization import floating
-from chainrule.ops import dtypes
+from chainrule.ops import composite, dtypes
 from chainrule.ops.origin import here
 
 
@@ -147,15 +147,124 @@ def weighted_mean(weights: Any, value: Any) -> Array:
     Shape: (..., heads, queries, features).
     """
     w, v = floating(weights), floating(value)
-    heads_fit = w.ndim == v.ndim and w.shape[:-3] == v.shape[:-3] and w.shape[-1] == v.shape[-2]
+    _check_values(v, w, w.shape[-1])
+    return _by_group(w, v, contract_last=False)
+
+
+def _check_values(value: Array, query: Array, keys: int) -> None:
+    """``query`` or weights say how many heads there are."""
+    w, v = query, value
+    heads_fit = w.ndim == v.ndim and w.shape[:-3] == v.shape[:-3] and keys == v.shape[-2]
     if not heads_fit or (w.ndim > 2 and (not v.shape[-3] or w.shape[-3] % v.shape[-3])):
         raise ShapeError(
             "the values do not fit the keys",
-            expected=f"(..., heads, {w.shape[-1]}, features)",
+            expected=f"(..., heads, {keys}, features)",
             got=str(v.shape),
             where=str(here()),
         )
-    return _by_group(w, v, contract_last=False)
+
+
+def _visible_scores(query: Array, key: Array, causal: bool, scale: float) -> Array:
+    """scale · q kᵀ, the lowest number where a query may not look."""
+    scores = _by_group(query * scale, key, contract_last=True)
+    if not causal:
+        return scores
+    lowest = float(ops.finfo(scores.dtype).min)
+    return ops.where(causal_mask(query.shape[-2], key.shape[-2]), scores, lowest)
+
+
+def _per_key(x: Array, y: Array, heads: int) -> Array:
+    """xᵀ y of each head, summed over the heads that share keys."""
+    group = x.shape[-3] // heads
+    split = [z.reshape((z.shape[0], heads, group, *z.shape[2:])) for z in (x, y)]
+    axes = ((2, 3), (2, 3)), ((0, 1), (0, 1))
+    product: Array = ops.bind("dot_general", *split, contract=axes[0], batch=axes[1])
+    return product
+
+
+@composite("attention_normaliser", formula="ln Σ exp({x}·{y}ᵀ·scale)")
+def _normaliser(query: Array, key: Array, *, causal: bool, scale: float) -> Array:
+    found: Array = ops.logsumexp(_visible_scores(query, key, causal, scale), axis=-1)
+    return found
+
+
+def _weights_again(
+    query: Array, key: Array, normaliser: Array, causal: bool, scale: float
+) -> Array:
+    scores = _visible_scores(query, key, causal, scale)
+    return ops.exp(scores - ops.expand_dims(normaliser, axis=-1))
+
+
+def _by_scores(
+    g: Array, y: Array, normaliser: Array, query: Array, key: Array, value: Array, **setting: Any
+) -> Array:
+    """Cotangent of q kᵀ."""
+    by_weights = _by_group(g, value, contract_last=True)
+    centred = by_weights - ops.sum(g * y, axis=-1, keepdims=True)
+    weights = _weights_again(query, key, normaliser, **setting)
+    return weights * centred * setting["scale"]
+
+
+@composite("attention_query_pullback", formula="scale·P∘({x}·vᵀ − Σ{x}·{y})·k")
+def _query_pullback(
+    g: Array, y: Array, normaliser: Array, query: Array, key: Array, value: Array, **setting: Any
+) -> Array:
+    by_scores = _by_scores(g, y, normaliser, query, key, value, **setting)
+    return _by_group(by_scores, key, contract_last=False)
+
+
+@composite("attention_key_pullback", formula="(scale·P∘({x}·vᵀ − Σ{x}·{y}))ᵀ·q")
+def _key_pullback(
+    g: Array, y: Array, normaliser: Array, query: Array, key: Array, value: Array, **setting: Any
+) -> Array:
+    by_scores = _by_scores(g, y, normaliser, query, key, value, **setting)
+    return _per_key(by_scores, query, key.shape[-3])
+
+
+@composite("attention_value_pullback", formula="Pᵀ·{x}")
+def _value_pullback(
+    g: Array, y: Array, normaliser: Array, query: Array, key: Array, value: Array, **setting: Any
+) -> Array:
+    return _per_key(_weights_again(query, key, normaliser, **setting), g, value.shape[-3])
+
+
+def _attention_vjp(
+    g: Array, y: Array, query: Array, key: Array, value: Array, **setting: Any
+) -> tuple[Array, ...]:
+    """The three gradients share all but their last product: the compiler computes them at once."""
+    operands = g, y, _normaliser(query, key, **setting), query, key, value
+    rules = _query_pullback, _key_pullback, _value_pullback
+    return tuple(rule(*operands, **setting) for rule in rules)
+
+
+@composite(
+    "attention",
+    vjp=_attention_vjp,
+    formula="softmax(scale·{x}·{y}ᵀ)·{z}",
+    derivative=(
+        "scale·P∘(ḡ·vᵀ − Σḡ·y)·k",
+        "(scale·P∘(ḡ·vᵀ − Σḡ·y))ᵀ·q",
+        "Pᵀ",
+    ),
+)
+def _attention(query: Array, key: Array, value: Array, *, causal: bool, scale: float) -> Array:
+    weights = softmax(_visible_scores(query, key, causal, scale))
+    return _by_group(weights, value, contract_last=False)
+
+
+def attention(query: Any, key: Any, value: Any, is_causal: bool, scale: float | None) -> Array:
+    """``scaled_dot_product_attention`` without masks or dropout, of inputs that fit each other.
+
+    One Composite, of which compiled Programs make no matrix of all scores.
+    """
+    q, k, v = floating(query), floating(key), floating(value)
+    factor = 1.0 / math.sqrt(max(q.shape[-1], 1)) if scale is None else float(scale)
+    whole = q.dtype == k.dtype == v.dtype and q.dtype.itemsize >= 4
+    if not whole or k.shape[:-2] != v.shape[:-2] or not (q.size and k.size and v.size):
+        return weighted_mean(attention_weights(q, k, None, is_causal, factor), v)
+    four = [x.reshape((-1, *(1, *x.shape)[-3:])) for x in (q, k, v)]
+    y = _attention(*four, causal=bool(is_causal), scale=factor)
+    return y.reshape((*q.shape[:-1], v.shape[-1]))
 
 
 def scaled_dot_product_attention(
@@ -206,7 +315,6 @@ def scaled_dot_product_attention(
             fix="enable_gqa=True lets one head of keys serve a group of heads of queries",
             where=str(here()),
         )
-    weights = attention_weights(q, k, attn_mask, is_causal, scale)
     if not 0.0 <= dropout_p < 1.0:
         raise ArgumentError(
             "scaled_dot_product_attention: dropout_p is out of its range",
@@ -214,6 +322,11 @@ def scaled_dot_product_attention(
             got=repr(dropout_p),
             where=str(here()),
         )
+    if attn_mask is None and not dropout_p:
+        _check_pair(q, k, "key")
+        _check_values(floating(value), q, k.shape[-2])
+        return attention(q, k, value, is_causal, scale)
+    weights = attention_weights(q, k, attn_mask, is_causal, scale)
     if dropout_p:
         kept = random.bernoulli(random.layer_key(), 1.0 - dropout_p, weights.shape)
         weights = ops.where(kept, weights / (1.0 - dropout_p), 0.0)

@@ -10,6 +10,11 @@ from chainrule.errors import CompilerError
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
+from chainrule.program.compiler.attention.lowering import (
+    bring_rows_to_memory,
+    is_attention,
+    lower_attention,
+)
 from chainrule.program.compiler.batches import MANY
 from chainrule.program.compiler.contractions import (
     Contraction,
@@ -120,6 +125,7 @@ class Lowering:
         forced |= _operands_in_memory(block)
         bring_operands_to_memory(block, is_virtual)
         bring_images_to_memory(block, is_virtual, self.module.target)
+        bring_rows_to_memory(block, is_virtual)
         fusion = Fusion(block, set(), forced)
         products = self._products(block, fusion)
         convolutions = convolutions_of(block, fusion.is_leaf, self.module.target)
@@ -132,7 +138,7 @@ class Lowering:
         items: list[Item] = []
         for group in groups:
             if group.kind == "single":
-                items += self._single(group.members[0])
+                items += self._single(group.members[0], fusion)
             elif group.members[0] in convolutions:
                 kernel = KernelBuilder(group, stored, fusion.is_leaf).build("epilogue")
                 items += lower_convolution(self, convolutions[group.members[0]], kernel)
@@ -200,7 +206,8 @@ class Lowering:
         for group in fusion.groups:
             if group.kind == "single":  # such kernels, and loops over rows, count row by row
                 (single,) = group.members
-                for tensor in [*single.operands, *single.results]:
+                read = [s for operand in single.operands for s in fusion.sources(operand)]
+                for tensor in [*read, *single.results]:
                     self.layouts.pop(self.root(tensor), None)
         if any(self._oriented(x, fusion, in_place) is None for x in products.values()):
             self.layouts = before
@@ -378,7 +385,9 @@ class Lowering:
 
     # -- instructions with kernels or loops of their own ---------------------------------------
 
-    def _single(self, x: Instruction) -> list[Item]:
+    def _single(self, x: Instruction, fusion: Fusion) -> list[Item]:
+        if is_attention(x):
+            return [*lower_attention(self, x, fusion.is_leaf)]
         if x.op.name == "scan":
             return self._scan(x)
         if x.op.name == "cond":
@@ -520,6 +529,8 @@ def _operands_in_memory(block: Block) -> set[Tensor]:
     for x in block.instructions:
         if x.op.name in SINGLES:
             found.update(SINGLES[x.op.name].reads(x))
+        elif is_attention(x):
+            continue  # its rows are found in other tensors' memory
         elif x.op.name not in ELEMENTS and x.op.name not in FOLDS:
             found.update(x.operands)
     return {x for x in found if x.producer is not None}

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule.errors import CompilerError
 from chainrule.graph import Graph, Node
 from chainrule.ops.origin import Origin
+from chainrule.program.compiler.attention.operations import Attentions
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 
 
@@ -21,6 +22,7 @@ def import_graph(graph: Graph) -> Block:
     """The graph as a block: same inputs, same outputs, in the same order.
 
     - Leaves with a value become constants, shared by all blocks that read them.
+    - Attention that tiles compute faster becomes an instruction of the compiler's own.
     - Composites, checkpoints and ``custom_vjp`` are inlined; the barriers that keep a checkpoint's
       recomputation apart stay. An inlined Composite has the origin of its node: its body was
       recorded wherever it was used first.
@@ -37,6 +39,7 @@ class _Importer:
 
     def __init__(self) -> None:
         self.constants: dict[Node, list[Tensor]] = {}
+        self.attentions = Attentions()
 
     def block(self, graph: Graph) -> Block:
         inputs = [Tensor(x.shape, x.dtype, name=x.node.name) for x in graph.inputs]
@@ -98,6 +101,10 @@ class _Importer:
         op = node.op
         assert op is not None
         if op.family == "composite":
+            own, place = dict(node.attributes["attributes"]), origin or node.origin
+            known = self.attentions.recognise(op.name, own, operands, instructions, place)
+            if known is not None:
+                return [known]
             body = node.attributes["body"]
             return self.inline(body, operands, instructions, origin or node.origin)
         if op.name == "checkpoint":

@@ -8,7 +8,15 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 # longer than 5 s where two cores are shared
-SLOW = {"digits", "lenet_mnist", "optimizers_race", "what_it_sees"}
+SLOW = {
+    "digits",
+    "lenet_mnist",
+    "optimizers_race",
+    "spectrograms_and_photographs",
+    "volumes_and_video",
+    "waveforms_and_skeletons",
+    "what_it_sees",
+}
 
 
 def cases():

@@ -12,7 +12,7 @@ FLOORS = [
     {"autodiff", "program", "control"},
     {"nn", "optim", "data", "metrics", "plots"},
     {"models", "training"},
-    {"evaluation", "insight"},
+    {"evaluation", "generation", "insight"},
     {"cli", "estimators", "explain", "interop", "web"},
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -9,8 +9,8 @@ from chainrule import nn, optim, random
 from chainrule.program.compiler.machine import MachineCode
 from chainrule.training import Trainer
 
-# a gradient that is nearly 0 counts by its sign, or is scaled up to a whole step, and both turn with
-# the rounding: threads agree, engines need not
+# a gradient that is nearly 0 counts by its sign, or is scaled up to a whole step: both turn with
+# the rounding, so threads agree, engines need not
 SIGNS = ("Lion", "Rprop")
 SCALED_UP = ("RMSProp",)
 

@@ -14,6 +14,9 @@ from chainrule.program.compiler.passes.dead_code import dead_code
 from chainrule.program.compiler.passes.fold_constants import fold_constants
 from chainrule.program.compiler.passes.full_windows import full_windows
 from chainrule.program.compiler.passes.import_graph import import_graph
+from chainrule.program.compiler.passes.joining import joining
+from chainrule.program.compiler.passes.loop_merging import loop_merging
+from chainrule.program.compiler.passes.loop_products import loop_products
 from chainrule.program.compiler.passes.loops import loops
 from chainrule.program.compiler.passes.narrowing import narrowing
 from chainrule.program.compiler.passes.one_hot import one_hot
@@ -40,9 +43,12 @@ PASSES: list[Pass] = [
     Pass("canonical", "one way to say each thing", canonical),
     Pass("fold_constants", "what depends on constants alone is computed now", fold_constants),
     Pass("common_subexpressions", "equal instructions are computed once", common_subexpressions),
+    Pass("loop_merging", "scans that compute the same are one", loop_merging),
+    Pass("loop_products", "products of all steps are one, outside of the loop", loop_products),
     Pass("one_hot", "one number a row is chosen by comparing, not scattered", one_hot),
     Pass("algebra", "elementwise work is done with less", algebra),
     Pass("narrowing", "work is done before copies and behind selection", narrowing),
+    Pass("joining", "a sum of parts side by side is those parts, joined", joining),
     Pass("loops", "what does not change from step to step leaves the loop", loops),
     Pass("full_windows", "a convolution that slides nowhere is a matrix product", full_windows),
     Pass("contractions", "products read transposed and copied operands as they are", contractions),

@@ -154,6 +154,15 @@ PUBLISHED = {
     "sentence_lstm": (
         18_765 * 300 + 2 * 4 * 168 * (300 + 168 + 2) + 2 * 337, None, {"head": (2,)},
     ),
+    # Hugging Face's counts of the released weights, poolers included
+    "bert_base": (
+        109_482_240, None,
+        {"embeddings.LayerNorm": (512, 768), "encoder.layer.11.intermediate.dense": (512, 3072),
+         "pooler.dense": (768,)},
+    ),
+    "bert_large": (335_141_888, None, {"encoder.layer.23.output.dense": (512, 1024)}),
+    "bert_pretraining": (110_106_428, None, {"cls.predictions.decoder": (512, 30522)}),
+    "minilm_l6": (22_713_216, None, {"encoder.layer.5.output.LayerNorm": (512, 384)}),
 }  # fmt: skip
 
 

@@ -2,6 +2,17 @@
 
 from chainrule.models.alexnet import AlexNet, ZFNet, alexnet, alexnet_2012, zfnet
 from chainrule.models.allconv import AllConvolutional, allconv
+from chainrule.models.bert import (
+    Bert,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertLayer,
+    bert_base,
+    bert_large,
+    bert_pretraining,
+    mask_tokens,
+    minilm_l6,
+)
 from chainrule.models.cifar_resnet import (
     CifarResNet,
     cifar_resnet20,
@@ -31,6 +42,7 @@ from chainrule.models.language_rnn import LanguageRNN, char_gru, char_lstm, char
 from chainrule.models.lenet import LeNet5, lenet5, lenet5_1998
 from chainrule.models.mlp import ACTIVATIONS, MLP
 from chainrule.models.mobilenet import MobileNetV2, mobilenet_v2
+from chainrule.models.pretrained import bert_weights, gpt2_weights, load_bert, load_gpt2
 from chainrule.models.registry import Architecture, architecture, create, names, register
 from chainrule.models.resnet import (
     BasicBlock,
@@ -48,6 +60,11 @@ from chainrule.models.resnet import (
     se_resnet152,
 )
 from chainrule.models.sentence import SentenceCNN, SentenceLSTM, sentence_cnn, sentence_lstm
+from chainrule.models.sentence_encoder import (
+    SentenceEmbedder,
+    SentenceEncoder,
+    load_sentence_encoder,
+)
 from chainrule.models.unet import UNet, unet
 from chainrule.models.vgg import (
     VGG,
@@ -70,6 +87,10 @@ __all__ = [
     "AllConvolutional",
     "Architecture",
     "BasicBlock",
+    "Bert",
+    "BertForMaskedLM",
+    "BertForPreTraining",
+    "BertLayer",
     "Bottleneck",
     "CausalSelfAttention",
     "CifarResNet",
@@ -81,6 +102,8 @@ __all__ = [
     "MobileNetV2",
     "ResNet",
     "SentenceCNN",
+    "SentenceEmbedder",
+    "SentenceEncoder",
     "SentenceLSTM",
     "UNet",
     "ZFNet",
@@ -89,6 +112,10 @@ __all__ = [
     "allconv",
     "architecture",
     "auxiliary_cross_entropy",
+    "bert_base",
+    "bert_large",
+    "bert_pretraining",
+    "bert_weights",
     "char_gpt",
     "char_gru",
     "char_lstm",
@@ -107,9 +134,15 @@ __all__ = [
     "gpt2",
     "gpt2_large",
     "gpt2_medium",
+    "gpt2_weights",
     "gpt2_xl",
     "lenet5",
     "lenet5_1998",
+    "load_bert",
+    "load_gpt2",
+    "load_sentence_encoder",
+    "mask_tokens",
+    "minilm_l6",
     "mobilenet_v2",
     "names",
     "register",

@@ -13,6 +13,7 @@ _SUBMODULES = (
     "data",
     "errors",
     "explain",
+    "generation",
     "insight",
     "metrics",
     "models",
@@ -36,6 +37,7 @@ _HOMES = {
     "chainrule.control": "cond fori_loop scan switch while_loop",
     "chainrule.errors": "ChainruleError TeachingWarning",
     "chainrule.explain": "named",
+    "chainrule.generation": "beam_search generate",
     "chainrule.ops": (
         "abs acos acosh add all any arange argmax argmin argsort asin asinh astype atan atan2 "
         "atanh average_pool barrier bitwise_and bitwise_invert bitwise_left_shift bitwise_or "

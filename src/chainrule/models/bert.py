@@ -404,7 +404,7 @@ def mask_tokens(
 
     >>> import chainrule as cr
     >>> hidden, labels = mask_tokens(cr.random.key(0), cr.ones((1, 1000), dtype="int64"), 2, 10)
-    >>> 0.1 < (labels.numpy() == 1).mean() < 0.2
+    >>> bool(0.1 < (labels.numpy() == 1).mean() < 0.2)
     True
     """
     in_range(probability, 0.0, 1.0, "mask_tokens: probability")

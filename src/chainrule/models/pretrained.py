@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import ml_dtypes
 import numpy as np
 
 from chainrule import nn
-from chainrule.errors import DataError, StateError
+from chainrule.errors import DataError
 from chainrule.models.bert import Bert, BertForPreTraining
 from chainrule.models.gpt import GPT
 from chainrule.ops.origin import here
@@ -208,11 +209,24 @@ def _weights(folder: Path) -> Weights:
     return values
 
 
+_KINDS = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+
 def _tensors(path: Path) -> Weights:
-    from chainrule.training.checkpoint import read_tensors
+    """All tensors of a safetensors file."""
+    import safetensors
 
     try:
-        return read_tensors(path.read_bytes(), str(path))
+        entries = safetensors.deserialize(path.read_bytes())
     except OSError as error:
         others = sorted(found.name for found in path.parent.glob("*.bin"))
         raise DataError(
@@ -224,5 +238,22 @@ def _tensors(path: Path) -> Weights:
             else "",
             where=str(here()),
         ) from None
-    except StateError as error:
-        raise DataError(error.message, expected=error.expected, got=error.got) from None
+    except safetensors.SafetensorError as error:
+        raise DataError(
+            f"{path} is damaged or truncated",
+            expected="a whole safetensors file",
+            got=str(error),
+            where=str(here()),
+        ) from None
+    values: Weights = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _KINDS:
+            raise DataError(
+                f"{path}: the type of {name!r} is not known here",
+                expected=", ".join(_KINDS),
+                got=str(entry["dtype"]),
+                where=str(here()),
+            )
+        data = np.frombuffer(entry["data"], _KINDS[entry["dtype"]])
+        values[name] = data.reshape(entry["shape"])
+    return values

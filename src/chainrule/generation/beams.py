@@ -100,8 +100,9 @@ def beam_search(
     _check(model, width, length_penalty, needed)
     ends = as_stop(stop)
     with mode(model, False):
-        start = model.initial_cache(len(rows), capacity_for(model, needed))
-        start = start if cache is None else cache
+        start = cache
+        if cache is None:
+            start = model.initial_cache(len(rows), capacity_for(model, needed))
         start, _ = read(model, rows[:, :-1], start, engine, rest=True)
         leaves, form = pack(start)
         state: dict[str, Any] = {

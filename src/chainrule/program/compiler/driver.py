@@ -24,6 +24,7 @@ from chainrule.program.compiler.runtime.synchronisation import emit_barrier
 from chainrule.program.compiler.schedule import (
     Barrier,
     BranchItem,
+    Carried,
     CheckItem,
     Item,
     KernelItem,
@@ -216,9 +217,40 @@ class Driver:
             for inside, outside in item.slices.items():
                 step = b.mul(turn, b.i64(inside.bytes))
                 self.rows[inside] = b.offset(self._address(outside), step, "i8")
+            for carried in item.carried:
+                self._carry(item, carried, loop.index, turn)
             self._run(item.body)
             for inside in item.slices:
                 del self.rows[inside]
+            for carried in item.carried:
+                del self.rows[carried.inside]
+                if carried.new is not None:
+                    del self.rows[carried.new]
+
+    def _carry(self, item: LoopItem, x: Carried, count: Value, turn: Value) -> None:
+        """Where a carry lies in this turn, and where it is written.
+
+        Args:
+            item: The loop.
+            x: The carry.
+            count: How many turns are done.
+            turn: Number of this turn's slices.
+        """
+        b = self.b
+        size = b.i64(x.inside.bytes)
+        base, start = self._address(x.rows), self._address(x.start)
+        one = b.i64(1)
+        first = b.compare("eq", count, b.i64(0))
+        if x.new is None or x.result is None:
+            before = b.add(turn, one) if item.reverse else b.sub(turn, one)
+        else:
+            before = b.binary("and", b.add(count, one), one)
+            own = b.offset(base, b.mul(b.binary("and", count, one), size), "i8")
+            assert item.length is not None
+            last = b.compare("eq", count, b.i64(item.length - 1))
+            self.rows[x.new] = b.select(last, self._address(x.result), own)
+        # of the first turn there is no row before: the address is computed and not taken
+        self.rows[x.inside] = b.select(first, start, b.offset(base, b.mul(before, size), "i8"))
 
     def _check(self, item: CheckItem) -> None:
         """Leave on all threads if the loss, or an index before it, is bad: nothing is written."""

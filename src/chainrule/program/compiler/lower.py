@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from chainrule.errors import CompilerError
-from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
 from chainrule.program.compiler.attention.lowering import (
@@ -47,20 +46,24 @@ from chainrule.program.compiler.kernels import Kernel, KernelBuilder
 from chainrule.program.compiler.layouts import Layout, Panels, padded, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.lowering.control import (
+    NOWHERE,
+    lower_branches,
+    lower_scan,
+    lower_while,
+)
 from chainrule.program.compiler.lowering.elements import ELEMENTS, loads
 from chainrule.program.compiler.lowering.reductions import FOLDS
 from chainrule.program.compiler.lowering.singles import SINGLES
 from chainrule.program.compiler.products.planning import Stage, plan
 from chainrule.program.compiler.schedule import (
-    BranchItem,
     CheckItem,
     Item,
     KernelItem,
-    LoopItem,
+    overwritten,
 )
 
 PRODUCT_GAIN = 4.0  # how much faster a product's arithmetic runs than a nest's
-_NOWHERE = Origin("", 0, "", 0)
 
 
 class Lowering:
@@ -78,6 +81,9 @@ class Lowering:
         self.owned: list[Tensor] = []
         self.aliases: dict[Tensor, Tensor] = {}
         self.layouts: dict[Tensor, Layout] = {}
+        self.read: set[Tensor] = set()  # somewhere, or leaving a block
+        self.invariant: set[Tensor] = set()  # inputs of a loop's body that stay the same
+        self.before: list[Item] = []  # what is done once, before that loop
         self._texts: dict[str, str] = {}
 
     def offset(self, tensor: Tensor, indices: tuple[Index, ...]) -> Index:
@@ -111,6 +117,7 @@ class Lowering:
         writes: Mapping[Tensor, Tensor] | None = None,
         loss: Tensor | None = None,
         resident: Collection[Tensor] = (),
+        carried: Mapping[Tensor, Tensor] | None = None,
     ) -> list[Item]:
         """The schedule of a block.
 
@@ -120,7 +127,10 @@ class Lowering:
             writes: Result → input whose memory it takes over at the end of a step.
             loss: Result that must be finite before anything of ``writes`` is overwritten.
             resident: Inputs that hold the same from step to step, and may be laid out at will.
+            carried: Result → input whose memory it takes over if that is possible, and is an alias
+                of then; the memory of the others is provided by the caller.
         """
+        self.read |= {y for x in block.instructions for y in x.operands} | set(block.outputs)
         forced = set(block.outputs)
         forced |= _operands_in_memory(block)
         bring_operands_to_memory(block, is_virtual)
@@ -132,7 +142,8 @@ class Lowering:
         fusion.products = {*products, *convolutions}
         fusion.run()
         stored = _stored(block, fusion)
-        in_place = self._overwrite(fusion, writes or {}, loss)
+        in_place = self._overwrite(fusion, {**(writes or {}), **(carried or {})}, loss)
+        given = given | ((carried or {}).keys() - in_place.keys())
         groups = ordered(fusion.groups)
         self._lay_out(block, fusion, products, in_place, stored - given, set(resident))
         items: list[Item] = []
@@ -152,7 +163,7 @@ class Lowering:
             items = self._checked(items, loss, in_place)
         for new, old in (writes or {}).items():
             if new not in in_place:
-                items.append(self._copy(new, old))
+                items.append(self.copy(new, old))
         return items
 
     def _overwrite(
@@ -228,9 +239,10 @@ class Lowering:
         self, items: list[Item], loss: Tensor, in_place: Mapping[Tensor, Tensor]
     ) -> list[Item]:
         """Put the test of the loss before the first item that overwrites state."""
+        written = {self.root(x) for x in in_place}
         position = len(items)
         for number, item in enumerate(items):
-            if isinstance(item, KernelItem) and item.writes & in_place.keys():
+            if not written.isdisjoint(map(self.root, overwritten(item))):
                 position = number
                 break
         return [*items[:position], CheckItem(loss), *items[position:]]
@@ -250,7 +262,8 @@ class Lowering:
         debug.tell(debug.NESTS, lambda: f"{contraction.instruction!r}, then {kernel}")
         product = contraction.product(self.offset)
         assert product is not None
-        chosen = plan(product, self.module.target)
+        reused = contraction.b.tensor in self.invariant
+        chosen = plan(product, self.module.target, reused=reused)
         scratch = None
         if chosen.scratch_bytes:
             size = chosen.scratch_bytes * contraction.batch.extent
@@ -259,7 +272,8 @@ class Lowering:
         emitter = ProductEmitter(contraction, chosen, kernel, scratch)
         items: list[Item] = []
         for stage in chosen.stages:
-            items.append(self._stage(emitter, stage, kernel, scratch))
+            item = self._stage(emitter, stage, kernel, scratch)
+            (self.before if reused and stage.name == "pack_b" else items).append(item)
         return items
 
     def _stage(
@@ -267,7 +281,8 @@ class Lowering:
     ) -> KernelItem:
         x = emitter.contraction
         last = stage == emitter.plan.stages[-1]
-        sources = dict.fromkeys(load.tensor for side in (x.a, x.b) for load in loads(side))
+        sides = {"pack_a": [x.a], "pack_b": [x.b]}.get(stage.name, [x.a, x.b])
+        sources = dict.fromkeys(load.tensor for side in sides for load in loads(side))
         operands = set(sources)
         reads = operands | {load.tensor for loop in [emitter.loop] for load in loop_loads(loop)}
         writes = {s.tensor for s in emitter.loop.statements}
@@ -389,11 +404,11 @@ class Lowering:
         if is_attention(x):
             return [*lower_attention(self, x, fusion.is_leaf)]
         if x.op.name == "scan":
-            return self._scan(x)
+            return lower_scan(self, x)
         if x.op.name == "cond":
-            return self._cond(x)
+            return lower_branches(self, x)
         if x.op.name == "while_loop":
-            return self._while(x)
+            return lower_while(self, x)
         if x.op.name not in SINGLES:
             raise CompilerError(f"the compiler has no lowering for the op {x.op.name}")
         single = SINGLES[x.op.name]
@@ -429,98 +444,16 @@ class Lowering:
         self.owned += [r for r in x.results if r not in self.owned]
         return [item]
 
-    def _scan(self, x: Instruction) -> list[Item]:
-        n_carry, n_xs = x.attributes["n_carry"], x.attributes["n_xs"]
-        body = own_outputs(x.bodies["body"])
-        slices: dict[Tensor, Tensor] = {}
-        items: list[Item] = []
-        carries = body.inputs[:n_carry]
-        for carry, start in zip(carries, x.operands[:n_carry], strict=True):
-            self.owned.append(carry)
-            items.append(self._copy(start, carry))
-        for inside, outside in zip(
-            body.inputs[n_carry : n_carry + n_xs], x.operands[n_carry : n_carry + n_xs], strict=True
-        ):
-            slices[inside] = outside
-        constants = body.inputs[n_carry + n_xs :]
-        for inside, outside in zip(constants, x.operands[n_carry + n_xs :], strict=True):
-            self.aliases[inside] = outside
-        stacked = body.outputs[n_carry:]
-        for inside, outside in zip(stacked, x.results[n_carry:], strict=True):
-            slices[inside] = outside
-        inner = self.lower(body, set(stacked))
-        inner += [
-            self._copy(new, carry)
-            for new, carry in zip(body.outputs[:n_carry], carries, strict=True)
-        ]
-        items.append(LoopItem(x.attributes["length"], x.attributes["reverse"], slices, inner))
-        for carry, result in zip(carries, x.results[:n_carry], strict=True):
-            items.append(self._copy(carry, result))
-        self.owned += list(x.results)
-        return items
-
-    def _cond(self, x: Instruction) -> list[Item]:
-        branches = []
-        for key in ("on_true", "on_false"):
-            body = own_outputs(x.bodies[key])
-            for inside, outside in zip(body.inputs, x.operands[1:], strict=True):
-                self.aliases[inside] = outside
-            for inside, outside in zip(body.outputs, x.results, strict=True):
-                self.aliases[inside] = outside
-            branches.append(self.lower(body, set(body.outputs)))
-        self.owned += list(x.results)
-        return [BranchItem(x.operands[0], branches[0], branches[1])]
-
-    def _while(self, x: Instruction) -> list[Item]:
-        n_state, n_test = x.attributes["n_state"], x.attributes["n_test"]
-        test, body = own_outputs(x.bodies["test"]), own_outputs(x.bodies["body"])
-        constants = x.operands[n_state:]
-        items: list[Item] = []
-        for place, start in enumerate(x.operands[:n_state]):
-            result = x.results[place]
-            self.owned.append(result)
-            items.append(self._copy(start, result))
-            self.aliases[test.inputs[place]] = result
-            self.aliases[body.inputs[place]] = result
-        for inside, outside in zip(test.inputs[n_state:], constants[:n_test], strict=True):
-            self.aliases[inside] = outside
-        for inside, outside in zip(body.inputs[n_state:], constants[n_test:], strict=True):
-            self.aliases[inside] = outside
-        before = self.lower(test, set())
-        inner = self.lower(body, set())
-        inner += [
-            self._copy(new, result) for new, result in zip(body.outputs, x.results, strict=True)
-        ]
-        items.append(LoopItem(None, False, {}, inner, before, test.outputs[0]))
-        return items
-
-    def _copy(self, source: Tensor, target: Tensor) -> KernelItem:
+    def copy(self, source: Tensor, target: Tensor) -> KernelItem:
         """A kernel that copies a tensor, by the same machinery as any other."""
         instruction = Instruction(
-            REGISTRY["barrier"], [source], {}, [(source.shape, source.dtype)], _NOWHERE
+            REGISTRY["barrier"], [source], {}, [(source.shape, source.dtype)], NOWHERE
         )
         block = Block([source], [instruction], [instruction.result])
         (item,) = self.lower(block, {instruction.result})
         assert isinstance(item, KernelItem)
         self.aliases[instruction.result] = target
         return item
-
-
-def own_outputs(block: Block) -> Block:
-    """The block with every output a result of its own: inputs, constants and twins are copied."""
-    seen: set[Tensor] = set()
-    outputs = []
-    for output in block.outputs:
-        if output.producer is None or output in seen or output in block.inputs:
-            made = Instruction(
-                REGISTRY["barrier"], [output], {}, [(output.shape, output.dtype)], _NOWHERE
-            )
-            block.instructions.append(made)
-            output = made.result
-        seen.add(output)
-        outputs.append(output)
-    block.outputs = outputs
-    return block
 
 
 def _operands_in_memory(block: Block) -> set[Tensor]:

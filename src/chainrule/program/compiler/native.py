@@ -246,7 +246,7 @@ def assemble_epoch(
     """A graph to be run step after step (see ``NativeEpoch``)."""
     from chainrule.program.compiler.batches import gather_batches
     from chainrule.program.compiler.compiling import Assembly
-    from chainrule.program.compiler.lower import own_outputs
+    from chainrule.program.compiler.lowering.control import own_outputs
     from chainrule.program.compiler.passes import import_graph
 
     block = import_graph(graph)

@@ -53,6 +53,31 @@ class KernelItem:
         return max(self.flops / self.gain, self.moved / 2) / MICROSECOND
 
 
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What a ``scan`` hands from turn to turn without copying it.
+
+    Args:
+        inside: Tensor of the body that reads it.
+        start: What it is in the first turn.
+        rows: Where later turns find it: in the row of the turn before, the rows being used in turn
+            if there are fewer of them than turns.
+        new: Tensor of the body that writes it; None if it is among the slices of ``rows``.
+        result: Where the last turn writes it, with ``new``.
+    """
+
+    inside: Tensor
+    start: Tensor
+    rows: Tensor
+    new: Tensor | None = None
+    result: Tensor | None = None
+
+    @property
+    def outside(self) -> list[Tensor]:
+        """The tensors whose memory it needs."""
+        return [self.start, self.rows, *([] if self.result is None else [self.result])]
+
+
 @dataclass(eq=False)
 class LoopItem:
     """The body of a ``scan`` (a fixed number of turns) or ``while_loop`` (while ``test`` is true).
@@ -62,6 +87,7 @@ class LoopItem:
         reverse: Count downwards.
         slices: Tensor of the body → the tensor outside of which it is one row a turn.
         body: What one turn runs.
+        carried: What is handed from turn to turn.
         test_items: What computes ``test`` before every turn.
         test: A bool scalar.
     """
@@ -70,6 +96,7 @@ class LoopItem:
     reverse: bool
     slices: dict[Tensor, Tensor]
     body: list[Item]
+    carried: list[Carried] = field(default_factory=list)
     test_items: list[Item] = field(default_factory=list)
     test: Tensor | None = None
 
@@ -108,6 +135,26 @@ def kernels(items: Sequence[Item]) -> Iterator[KernelItem]:
         elif isinstance(item, BranchItem):
             yield from kernels(item.on_true)
             yield from kernels(item.on_false)
+
+
+def overwritten(item: Item) -> Iterator[Tensor]:
+    """What an item writes; of a loop also the tensors outside whose rows the body writes."""
+    inside: set[Tensor] = set()
+    for kernel in kernels([item]):
+        inside |= kernel.writes
+    yield from inside
+    for loop in _loops([item]):
+        yield from (outside for x, outside in loop.slices.items() if x in inside)
+        yield from (x.result for x in loop.carried if x.result is not None)
+
+
+def _loops(items: Sequence[Item]) -> Iterator[LoopItem]:
+    for item in items:
+        if isinstance(item, LoopItem):
+            yield item
+            yield from _loops([*item.test_items, *item.body])
+        elif isinstance(item, BranchItem):
+            yield from _loops([*item.on_true, *item.on_false])
 
 
 def listing(items: Sequence[Item], indent: str = "  ") -> str:
@@ -255,7 +302,9 @@ def _parts(item: Item) -> list[list[Item]]:
 
 def _own(item: Item) -> list[Tensor]:
     if isinstance(item, LoopItem):
-        return [*item.slices.values(), *([item.test] if item.test is not None else [])]
+        carried = [x for each in item.carried for x in each.outside]
+        test = [] if item.test is None else [item.test]
+        return [*item.slices.values(), *carried, *test]
     assert isinstance(item, BranchItem)
     return [item.chosen]
 

@@ -134,11 +134,24 @@ def preferred_panel(target: Target, element: str = "float") -> int:
     return target.lanes(size_of(element)) * target.matmul_vectors
 
 
-def plan(product: Product, target: Target) -> Plan:
-    """Choose how to compute a product; by shape and target only, so that its bits are fixed."""
-    if _wants_dot(product, target):
+def plan(product: Product, target: Target, *, reused: bool = False) -> Plan:
+    """Choose how to compute a product; by shape and target only, so that its bits are fixed.
+
+    Args:
+        product: The product.
+        target: The processor.
+        reused: B stays the same over many products: packing it costs next to nothing.
+    """
+    packs = reused and _gains_from_panels(product, target)
+    if not packs and _wants_dot(product, target):
         return Plan(product, target, _dot_form(product, target))
-    return _outer_plan(product, target)
+    return _outer_plan(product, target, packs)
+
+
+def _gains_from_panels(product: Product, target: Target) -> bool:
+    """True if a B that is packed once serves best in panels: for more than a few rows."""
+    wide = product.columns >= preferred_panel(target, product.element)
+    return wide and product.b_panel is None and product.rows >= 4 and product.depth >= 8
 
 
 def _wants_dot(product: Product, target: Target) -> bool:
@@ -208,11 +221,11 @@ def _dot_tile(product: Product, target: Target, lanes: int) -> tuple[int, int]:
     return best
 
 
-def _outer_plan(product: Product, target: Target) -> Plan:
+def _outer_plan(product: Product, target: Target, packs: bool = False) -> Plan:
     size = size_of(product.element)
     lanes = target.lanes(size)
     rows, vectors = _outer_tile(product, target, lanes)
-    pack_b = _packs_columns(product, target)
+    pack_b = packs or _packs_columns(product, target)
     after = product
     pack_columns = None
     offset = 0

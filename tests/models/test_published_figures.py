@@ -163,6 +163,18 @@ PUBLISHED = {
     "bert_large": (335_141_888, None, {"encoder.layer.23.output.dense": (512, 1024)}),
     "bert_pretraining": (110_106_428, None, {"cls.predictions.decoder": (512, 30522)}),
     "minilm_l6": (22_713_216, None, {"encoder.layer.5.output.LayerNorm": (512, 384)}),
+    # by hand, embeddings of 620, states of 1000, vocabularies of 30,000: two tables, the reader's
+    # gated units both ways, the bridge, the writer's, the head; with attention its three layers
+    # and one that joins state and mean
+    "seq2seq": (
+        2 * 30_000 * 620 + 2 * 3000 * 1622 + 1000 * 2001 + 3000 * 1622 + 30_000 * 1001, None,
+        {"head": (1, 30_000)},
+    ),
+    "seq2seq_attention": (
+        2 * 30_000 * 620 + 2 * 3000 * 1622 + 1000 * 2001 + 3000 * 3622
+        + 1000 * 1001 + 1000 * 2000 + 1000 + 1000 * 3001 + 30_000 * 1001, None,
+        {"head": (1, 30_000)},
+    ),
 }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ from chainrule.models.sentence_encoder import (
     SentenceEncoder,
     load_sentence_encoder,
 )
+from chainrule.models.seq2seq import Seq2Seq, seq2seq, seq2seq_attention
 from chainrule.models.unet import UNet, unet
 from chainrule.models.vgg import (
     VGG,
@@ -105,6 +106,7 @@ __all__ = [
     "SentenceEmbedder",
     "SentenceEncoder",
     "SentenceLSTM",
+    "Seq2Seq",
     "UNet",
     "ZFNet",
     "alexnet",
@@ -158,6 +160,8 @@ __all__ = [
     "se_resnet152",
     "sentence_cnn",
     "sentence_lstm",
+    "seq2seq",
+    "seq2seq_attention",
     "unet",
     "vgg11",
     "vgg11_bn",

@@ -15,6 +15,7 @@ from chainrule.program.compiler.passes.fold_constants import fold_constants
 from chainrule.program.compiler.passes.full_windows import full_windows
 from chainrule.program.compiler.passes.import_graph import import_graph
 from chainrule.program.compiler.passes.joining import joining
+from chainrule.program.compiler.passes.lookups import lookups
 from chainrule.program.compiler.passes.loop_merging import loop_merging
 from chainrule.program.compiler.passes.loop_products import loop_products
 from chainrule.program.compiler.passes.loops import loops
@@ -45,6 +46,7 @@ PASSES: list[Pass] = [
     Pass("common_subexpressions", "equal instructions are computed once", common_subexpressions),
     Pass("loop_merging", "scans that compute the same are one", loop_merging),
     Pass("loop_products", "products of all steps are one, outside of the loop", loop_products),
+    Pass("lookups", "tables are multiplied, not the many rows looked up in them", lookups),
     Pass("one_hot", "one number a row is chosen by comparing, not scattered", one_hot),
     Pass("algebra", "elementwise work is done with less", algebra),
     Pass("narrowing", "work is done before copies and behind selection", narrowing),

@@ -1,0 +1,128 @@
+"""Lookups: products of rows that a table holds are products of the table.
+
+Reason: an embedding looks up a row for each token, and tokens are many more than rows of the table.
+The products of all looked-up rows with a layer's weights are the same few rows again and again.
+
+- x[i]·w of a table x with far fewer rows than places that are looked up becomes (x·w)[i]. Exact.
+- The weights' gradient gᵀ·x[i], summed over the places, becomes sᵀ·x, where s is g added up by
+  row of the table; added up in another order.
+- The table's gradient, g·w added up by row, becomes s·w with the same s; added up in another order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from chainrule.ops import dtypes
+from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.passes.contractions import free_axes
+from chainrule.program.compiler.passes.rewriting import Rewriter, made_by, rewrite, table, uniform
+
+FEWER = 2  # times fewer rows than places: below, adding up by rows costs what it saves
+
+
+def lookups(block: Block) -> bool:
+    """Multiply tables instead of what was looked up in them, in the block and its bodies.
+
+    Returns:
+        Whether anything changed.
+    """
+    return rewrite(block, _RULES)
+
+
+def _lookup(x: Tensor) -> Instruction | None:
+    """The gather of whole slices that makes ``x``, if its table is small beside it."""
+    found = made_by(x, "gather")
+    if found is None or not dtypes.is_floating(x.dtype):
+        return None
+    return found if _is_small(found.operands[0], found.operands[1]) else None
+
+
+def _is_small(x: Tensor, places: Tensor) -> bool:
+    rows = math.prod(x.shape[: places.shape[-1]])
+    return 0 < rows * FEWER <= math.prod(places.shape[:-1])
+
+
+def _product(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    contract, batch = instruction.attributes["contract"], instruction.attributes["batch"]
+    if batch[0]:
+        return None
+    for side, x in enumerate(instruction.operands):
+        found = _lookup(x)
+        if found is None:
+            continue
+        n = len(found.operands[1].shape) - 1  # axes of the places
+        if side == 0 and min(contract[0], default=0) >= n:
+            return _product_of_table(walk, instruction, found, n)
+        if sorted(contract[side]) == list(range(n)):
+            return _gradient_of_weights(walk, instruction, found, side, n)
+    return None
+
+
+def _product_of_table(
+    walk: Rewriter, instruction: Instruction, found: Instruction, n: int
+) -> Tensor:
+    x, places = found.operands
+    contract = instruction.attributes["contract"]
+    by = places.shape[-1] - n  # the table has so many axes more, or fewer, than what was looked up
+    own = tuple(axis + by for axis in contract[0])
+    product = walk.emit(
+        "dot_general", x, instruction.operands[1], contract=(own, contract[1]), batch=((), ())
+    )
+    return walk.emit("gather", product, places)
+
+
+def _gradient_of_weights(
+    walk: Rewriter, instruction: Instruction, found: Instruction, side: int, n: int
+) -> Tensor:
+    x, places = found.operands
+    contract = instruction.attributes["contract"]
+    g = instruction.operands[1 - side]
+    # the axes of the places first, in their order
+    lead = [contract[1 - side][contract[side].index(axis)] for axis in range(n)]
+    rest = free_axes(g, tuple(lead))
+    sums = _added_by_row(walk, g, tuple(lead), rest, places, x.shape[: places.shape[-1]])
+    axes = tuple(range(places.shape[-1]))
+    operands = (x, sums) if side == 0 else (sums, x)
+    return walk.emit("dot_general", *operands, contract=(axes, axes), batch=((), ()))
+
+
+def _added_by_row(
+    walk: Rewriter,
+    g: Tensor,
+    lead: tuple[int, ...],
+    rest: tuple[int, ...],
+    places: Tensor,
+    rows: tuple[int, ...],
+) -> Tensor:
+    """Slices of ``g`` for each place, added up in the rows that the places name."""
+    if (*lead, *rest) != tuple(range(len(g.shape))):
+        g = walk.emit("transpose", g, axes=(*lead, *rest))
+    shape = (*rows, *(g.shape[len(lead) :]))
+    zeros = walk.fill(np.zeros((), g.dtype)[()], shape, g.dtype)
+    return walk.emit("scatter", zeros, places, g, mode="add")
+
+
+def _gradient_of_table(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    target, places, updates = instruction.operands
+    start = uniform(target)
+    inner = made_by(updates, "dot_general")
+    if instruction.attributes["mode"] != "add" or inner is None or start is None or start != 0:
+        return None
+    if not dtypes.is_floating(updates.dtype) or not _is_small(target, places):
+        return None
+    contract, batch = inner.attributes["contract"], inner.attributes["batch"]
+    n = len(places.shape) - 1
+    g, w = inner.operands
+    lead = free_axes(g, contract[0])
+    if batch[0] or len(lead) != n or walk.uses(updates) > 1:
+        return None
+    rows = target.shape[: places.shape[-1]]
+    sums = _added_by_row(walk, g, lead, contract[0], places, rows)
+    own = tuple(range(len(rows), len(rows) + len(contract[0])))
+    return walk.emit("dot_general", sums, w, contract=(own, contract[1]), batch=((), ()))
+
+
+_RULES = table(("dot_general", _product), ("scatter", _gradient_of_table))

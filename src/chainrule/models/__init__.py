@@ -66,6 +66,7 @@ from chainrule.models.sentence_encoder import (
     load_sentence_encoder,
 )
 from chainrule.models.seq2seq import Seq2Seq, seq2seq, seq2seq_attention
+from chainrule.models.transformer import Transformer, transformer_base, transformer_big
 from chainrule.models.unet import UNet, unet
 from chainrule.models.vgg import (
     VGG,
@@ -107,6 +108,7 @@ __all__ = [
     "SentenceEncoder",
     "SentenceLSTM",
     "Seq2Seq",
+    "Transformer",
     "UNet",
     "ZFNet",
     "alexnet",
@@ -162,6 +164,8 @@ __all__ = [
     "sentence_lstm",
     "seq2seq",
     "seq2seq_attention",
+    "transformer_base",
+    "transformer_big",
     "unet",
     "vgg11",
     "vgg11_bn",

@@ -22,11 +22,22 @@ from chainrule.program.compiler.contractions import (
     is_candidate,
     is_split,
 )
+from chainrule.program.compiler.convolutions.image_lanes_nests import (
+    LaneNestEmitter,
+    lane_tasks,
+    runs_in_lanes,
+)
+from chainrule.program.compiler.convolutions.image_lanes_tensors import (
+    bring_images_to_lanes,
+    lane_layouts,
+)
 from chainrule.program.compiler.convolutions.lowering import (
     bring_images_to_memory,
     convolutions_of,
     lower_convolution,
+    plan_of,
 )
+from chainrule.program.compiler.convolutions.planning import AnyPlan
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -134,6 +145,7 @@ class Lowering:
         forced = set(block.outputs)
         forced |= _operands_in_memory(block)
         bring_operands_to_memory(block, is_virtual)
+        bring_images_to_lanes(block, is_virtual, forced, self._plan_of)
         bring_images_to_memory(block, is_virtual, self.module.target)
         bring_rows_to_memory(block, is_virtual)
         fusion = Fusion(block, set(), forced)
@@ -146,6 +158,8 @@ class Lowering:
         given = given | ((carried or {}).keys() - in_place.keys())
         groups = ordered(fusion.groups)
         self._lay_out(block, fusion, products, in_place, stored - given, set(resident))
+        free = {t for t in stored - given - forced if self.root(t) is t and t.producer is not None}
+        self.layouts |= lane_layouts(block, fusion, convolutions, free, self._plan_of)
         items: list[Item] = []
         for group in groups:
             if group.kind == "single":
@@ -165,6 +179,9 @@ class Lowering:
             if new not in in_place:
                 items.append(self.copy(new, old))
         return items
+
+    def _plan_of(self, x: Instruction) -> AnyPlan | None:
+        return plan_of(x, self.module.target)
 
     def _overwrite(
         self, fusion: Fusion, writes: Mapping[Tensor, Tensor], loss: Tensor | None
@@ -331,8 +348,11 @@ class Lowering:
         pointers = tensors_of(kernel)
         blames: list[int] = []
 
+        images = runs_in_lanes(kernel, choice, self.layouts)
+
         def emit(b: Builder, memory: Memory, begin: Value, end: Value) -> None:
-            NestEmitter(b, kernel, memory, choice).emit(begin, end)
+            form = LaneNestEmitter if images else NestEmitter
+            form(b, kernel, memory, choice).emit(begin, end)
 
         final = self._function(name, pointers, blames, emit)
         flops, moved = work(kernel)
@@ -341,7 +361,7 @@ class Lowering:
             pointers,
             kernel.reads(),
             set(kernel.writes()),
-            n_tasks(kernel, choice),
+            lane_tasks(kernel, choice) if images else n_tasks(kernel, choice),
             blames,
             flops,
             moved,

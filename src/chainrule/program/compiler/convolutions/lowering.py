@@ -14,6 +14,9 @@ from chainrule.program.compiler.convolutions.depthwise import TapEmitter, TapSum
 from chainrule.program.compiler.convolutions.emission import PixelEmitter, emit_weights
 from chainrule.program.compiler.convolutions.geometry import Geometry, describe
 from chainrule.program.compiler.convolutions.gradients import CorrelationEmitter
+from chainrule.program.compiler.convolutions.image_lanes import LaneGradient, LaneSums
+from chainrule.program.compiler.convolutions.image_lanes_gradients import LaneGradientEmitter
+from chainrule.program.compiler.convolutions.image_lanes_sums import LaneSumsEmitter
 from chainrule.program.compiler.convolutions.operands import (
     Convolution,
     Epilogue,
@@ -63,7 +66,7 @@ def plan_of(x: Instruction, target: Target) -> AnyPlan | None:
 
 def read_in_vectors(plan: AnyPlan) -> tuple[int, ...]:
     """Operands of which the form reads vectors: they must be in memory."""
-    return (0,) if isinstance(plan, PixelPlan) else (0, 1)
+    return (0,) if isinstance(plan, PixelPlan | LaneSums) else (0, 1)
 
 
 def bring_images_to_memory(
@@ -113,6 +116,8 @@ def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> l
     epilogue = Epilogue(kernel, x.result, axes)
     if isinstance(plan, PixelPlan):
         items = _pixels(host, convolution, plan, epilogue)
+    elif isinstance(plan, LaneSums):
+        items = _lane_sums(host, convolution, plan, epilogue)
     else:
         items = _correlation(host, convolution, plan, epilogue)
     for item in items:
@@ -144,16 +149,41 @@ def _pixels(
     return [first, second]
 
 
+def _lane_sums(
+    host: Host, convolution: Convolution, plan: LaneSums, epilogue: Epilogue
+) -> list[KernelItem]:
+    """The same with images in the lanes."""
+    packed = Tensor(
+        (plan.packed_weights,), convolution.instruction.result.dtype, name="packed weights"
+    )
+    host.owned.append(packed)
+    (image,) = _sources(convolution, 0)
+    emitter = LaneSumsEmitter(convolution, plan, epilogue, image, packed)
+    first = _item(host, [*_sources(convolution, 1), packed], emitter.emit_weights, {packed})
+    first.tasks, first.title = plan.geometry.outs, "weights of convolution"
+    pointers = [image, packed, *epilogue.read, *epilogue.written_in_order]
+    second = _item(host, list(dict.fromkeys(pointers)), emitter.emit, set(epilogue.written))
+    second.tasks, second.flops, second.gain = plan.tasks, plan.geometry.flops, GAIN
+    second.title = _title(plan.geometry)
+    return [first, second]
+
+
 def _correlation(
-    host: Host, convolution: Convolution, plan: Correlation | TapSums, epilogue: Epilogue
+    host: Host,
+    convolution: Convolution,
+    plan: Correlation | TapSums | LaneGradient,
+    epilogue: Epilogue,
 ) -> list[KernelItem]:
     """Sums of every part, then of all."""
     x = convolution.instruction
     partial = Tensor((plan.parts * plan.part_sums,), x.result.dtype, name="sums of parts")
     host.owned.append(partial)
-    emitter: CorrelationEmitter | TapEmitter
+    emitter: CorrelationEmitter | TapEmitter | LaneGradientEmitter
     if isinstance(plan, Correlation):
         emitter = CorrelationEmitter(convolution, plan, epilogue, partial)
+    elif isinstance(plan, LaneGradient):
+        (image,), (cotangent,) = _sources(convolution, 0), _sources(convolution, 1)
+        emitter = LaneGradientEmitter(plan, epilogue, image, cotangent, partial)
     else:
         emitter = TapEmitter(convolution, plan, epilogue, partial)
     pointers = [*_sources(convolution, 0), *_sources(convolution, 1), partial]

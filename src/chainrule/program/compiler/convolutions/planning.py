@@ -13,6 +13,12 @@ from chainrule.program.compiler.convolutions.correlations import (
 )
 from chainrule.program.compiler.convolutions.depthwise import TapSums, plan_taps
 from chainrule.program.compiler.convolutions.geometry import Geometry
+from chainrule.program.compiler.convolutions.image_lanes import (
+    LaneGradient,
+    LaneSums,
+    plan_lane_gradient,
+    plan_lanes,
+)
 from chainrule.program.compiler.convolutions.pixels import Pixels, choose_tile
 from chainrule.program.compiler.convolutions.planes import Planes
 from chainrule.program.compiler.llvm.builder import size_of
@@ -80,7 +86,7 @@ class PixelPlan:
         return sum(map(self._weights, self.geometry.phases))
 
 
-AnyPlan = PixelPlan | Correlation | TapSums
+AnyPlan = PixelPlan | Correlation | TapSums | LaneSums | LaneGradient
 
 
 @functools.lru_cache(maxsize=1024)
@@ -90,6 +96,9 @@ def plan_convolution(geometry: Geometry, target: Target) -> AnyPlan | None:
         return None
     places = math.prod(line.kernel for line in geometry.lines)
     pixels = math.prod(line.out for line in geometry.lines)
+    in_lanes = (plan_lane_gradient if places > pixels else plan_lanes)(geometry, target)
+    if in_lanes is not None:
+        return in_lanes
     if places > pixels:
         found = plan_taps(geometry, target) or plan_correlation(geometry, target)
         if found is not None:

@@ -97,10 +97,33 @@ class Fusion:
             self._sink(group)
 
     def _sink(self, group: Group) -> None:
-        """Move elementwise work that one other group alone reads into that group."""
+        """Move elementwise work that one other group alone reads into that group.
+
+        Work that merely runs beside other work (the same update of several weights) moves by
+        itself.
+        """
         if group.kind != "nest" or any(m.op.name not in ELEMENTS for m in group.members):
             return
-        own = {r for m in group.members for r in m.results}
+        for members in self._strands(group):
+            self._sink_together(group, members)
+
+    def _strands(self, group: Group) -> list[list[Instruction]]:
+        """A group's members, those together that read one another."""
+        own = {r: m for m in group.members for r in m.results}
+        strand: dict[Instruction, list[Instruction]] = {}
+        for member in group.members:
+            mine = strand[member] = [member]
+            read = {own[s] for x in member.operands for s in self.sources(x) if s in own}
+            for other in read:
+                theirs = strand[other]
+                if theirs is not mine:
+                    mine += theirs
+                    strand.update(dict.fromkeys(theirs, mine))
+        unique = {id(members): set(members) for members in strand.values()}
+        return [[m for m in group.members if m in members] for members in unique.values()]
+
+    def _sink_together(self, group: Group, members: list[Instruction]) -> None:
+        own = {r for m in members for r in m.results}
         if own & self.forced:
             return
         users = self._users(own, group)
@@ -112,15 +135,18 @@ class Fusion:
             return
         if home.kind == "product" and any(map(group.has_inner_axes, own)):
             return
-        if len(home.members) + len(group.members) > 200:
+        if len(home.members) + len(members) > 200:
             return
         if not all(self._reads_aligned(user, own, group, home) for user in users):
             return
         first = 1 if home.kind == "product" else 0
-        home.members[first:first] = group.members
+        home.members[first:first] = members
         for tensor in own:
             self.group_of[tensor] = home
             home.places[tensor] = group.places[tensor]
+        group.members = [m for m in group.members if m not in members]
+        if group.members:
+            return  # the home still runs after it, which is earlier than it needs to
         self.groups[group.number] = Group(group.number, "empty", ())
         for other in self.groups:
             if other.ancestors >> group.number & 1:

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "generate",
     "summary",
     "explain",
     "profile",

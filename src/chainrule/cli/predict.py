@@ -13,6 +13,8 @@ from rich.table import Table
 from chainrule.cli.console import existing_run, output
 from chainrule.cli.recipe import Recipe
 from chainrule.cli.sources import KNOWN
+from chainrule.cli.text import predict_text
+from chainrule.cli.text_recipe import is_text_run
 from chainrule.data import read_image
 from chainrule.nn.functional import softmax
 from chainrule.training import load_best
@@ -20,10 +22,15 @@ from chainrule.training import load_best
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder made by chainrule train.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG or JPEG files.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="PNG or JPEG files; or texts, for a model of text.")
+    ],
 ) -> None:
-    """Print the most likely class of each picture, with its probability."""
-    recipe = Recipe.load(existing_run(run))
+    """Print the most likely class of each picture or text, or what may come next in a text."""
+    if is_text_run(existing_run(run)):
+        return predict_text(run, inputs)
+    recipe = Recipe.load(run)
+    images = [Path(path) for path in inputs]
     pixels = np.stack([read_for(recipe, path) for path in images])
     model = recipe.build_model()
     load_best(run, model)
@@ -38,6 +45,7 @@ def predict(
         following = "".join(f"{names[c]} ({row[c]:.1%})" for c in others)
         table.add_row(escape(str(path)), names[first], f"{row[first]:.1%}", following)
     output.print(table)
+    return None
 
 
 def read_for(recipe: Recipe, path: Path) -> np.ndarray:

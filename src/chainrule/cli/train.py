@@ -12,6 +12,8 @@ from chainrule import nn, random
 from chainrule.cli.console import existing_run, one_of, output
 from chainrule.cli.recipe import Recipe, of_the_model
 from chainrule.cli.sources import KNOWN
+from chainrule.cli.text import is_text, refuse_for_text, resume_text, train_text
+from chainrule.cli.text_recipe import TextRecipe, is_text_run
 from chainrule.data import ArrayDataset
 from chainrule.errors import ArgumentError
 from chainrule.insight import InsightPictures
@@ -25,7 +27,11 @@ LOOKED_AT = 6
 
 def train(
     what: Annotated[
-        str, typer.Argument(help=f"{', '.join(KNOWN)}, or a folder of pictures: ./pictures.")
+        str,
+        typer.Argument(
+            help=f"{', '.join(KNOWN)}, shakespeare, or a path: a folder of pictures, ./text.txt, "
+            "./reviews.csv."
+        ),
     ] = "",
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run that was stopped: its folder.")
@@ -40,6 +46,22 @@ def train(
     augment: Annotated[
         str | None,
         typer.Option(help="none, digits, clothes or photos (default: by data and model)."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Column of a CSV file that holds texts.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column of a CSV file that holds their labels.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="characters, bytes, words, bpe or wordpiece, for text.")
+    ] = None,
+    vocabulary_size: Annotated[
+        int | None, typer.Option(help="The most words or parts of them (default 8000).")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens that a language model sees at once (default 64).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates of a language model (default 2000).")
     ] = None,
     hidden: Annotated[
         str | None,
@@ -94,14 +116,51 @@ def train(
             raise ArgumentError(
                 "a resumed run knows its data set", fix=f"chainrule train --resume {resume}"
             )
-        recipe = Recipe.load(existing_run(resume))
+        if is_text_run(existing_run(resume)):
+            return resume_text(resume, progress, pictures)
+        recipe = Recipe.load(resume)
         return _train(recipe, resume, progress, pictures, resuming=True)
     if not what:
         raise ArgumentError(
             "say what to train on",
-            expected=f"a data set ({', '.join(KNOWN)}), or a folder of pictures",
+            expected=f"a data set ({', '.join(KNOWN)}, shakespeare), or a path",
             fix="chainrule train mnist",
         )
+    of_text = {
+        "text": text,
+        "target": target,
+        "tokenizer": tokenizer,
+        "vocabulary_size": vocabulary_size,
+        "context": context,
+        "steps": steps,
+    }
+    if is_text(what, model, of_text):
+        refuse_for_text(
+            image_size=image_size,
+            grey=grey or None,
+            augment=augment,
+            hidden=hidden,
+            activation=activation,
+            input_dropout=input_dropout,
+            max_norm=max_norm,
+            validation=validation,
+        )
+        text_recipe = TextRecipe.compose(
+            what,
+            model,
+            **of_text,
+            dropout=dropout,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            batch_size=batch_size,
+            epochs=epochs,
+            limit=limit,
+            seed=seed,
+            engine=engine,
+        )
+        return train_text(text_recipe, out, progress, pictures)
     recipe = Recipe.compose(
         what,
         model,

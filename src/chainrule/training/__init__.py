@@ -10,6 +10,7 @@ from chainrule.training.callbacks import (
     GradientNormMonitor,
     JSONLinesLogger,
     LambdaCallback,
+    LanguageFigures,
     LearningCurvePicture,
     LossWatch,
     ModelCheckpoint,
@@ -20,6 +21,7 @@ from chainrule.training.callbacks import (
     TimeLimit,
     Timer,
     WeightImages,
+    language_figures,
 )
 from chainrule.training.fit import Chunk, Fit
 from chainrule.training.history import History
@@ -39,6 +41,7 @@ __all__ = [
     "History",
     "JSONLinesLogger",
     "LambdaCallback",
+    "LanguageFigures",
     "LearningCurvePicture",
     "LossWatch",
     "ModelCheckpoint",
@@ -51,6 +54,7 @@ __all__ = [
     "Timer",
     "Trainer",
     "WeightImages",
+    "language_figures",
     "load_best",
     "new_run_folder",
 ]

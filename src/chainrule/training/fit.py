@@ -58,6 +58,7 @@ class Fit:
         seconds: Time used, earlier parts of a resumed run included.
         partial: The epoch that ends, or has ended, was cut short.
         running: Means of the current epoch so far: ``loss`` and metrics.
+        measured: Training and validation figures of the epoch that ends, by column.
         stop_reason: Why the run is to stop at the next step boundary; empty to go on.
         save_checkpoint: Write a checkpoint of this moment into the run folder and return its path;
             without a folder, None.
@@ -81,6 +82,7 @@ class Fit:
     seconds: float = 0.0
     partial: bool = False
     running: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     stop_reason: str = ""
     save_checkpoint: Callable[[], Any] = lambda: None
 

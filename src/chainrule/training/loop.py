@@ -191,6 +191,7 @@ class Loop:
                 place = f"on the validation data of epoch {fit.epoch + 1}"
                 raise self._explain(error, place) from None
             row.update({f"val_{name}": value for name, value in measured.items()})
+        fit.measured = dict(row)
         for callback in self.callbacks:
             row.update(callback.measure(fit))
         row["learning_rate"] = fit.trainer.last_learning_rate

@@ -2,6 +2,7 @@
 
 from chainrule.training.callbacks.base import Callback, LambdaCallback
 from chainrule.training.callbacks.best import BestWeights, EarlyStopping
+from chainrule.training.callbacks.language import LanguageFigures, language_figures
 from chainrule.training.callbacks.limits import StopOnTarget, TimeLimit
 from chainrule.training.callbacks.loggers import CSVLogger, JSONLinesLogger
 from chainrule.training.callbacks.monitors import (
@@ -29,6 +30,7 @@ __all__ = [
     "GradientNormMonitor",
     "JSONLinesLogger",
     "LambdaCallback",
+    "LanguageFigures",
     "LearningCurvePicture",
     "LossWatch",
     "ModelCheckpoint",
@@ -39,4 +41,5 @@ __all__ = [
     "TimeLimit",
     "Timer",
     "WeightImages",
+    "language_figures",
 ]

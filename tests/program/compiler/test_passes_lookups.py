@@ -80,3 +80,12 @@ def test_a_bad_token_is_named():
     step(TABLE, WEIGHTS, TOKENS)
     with pytest.raises(IndexRangeError, match="5"):
         step(TABLE, WEIGHTS, bad)
+
+
+def test_a_bias_is_added_to_the_table():
+    def function(table, tokens, b):
+        return [table[tokens] + b, b - table[tokens]]
+
+    block = apply_pass(lookups, function, TABLE, TOKENS, RNG.normal(size=3))
+    assert [x.op.name for x in block.instructions if x.result.shape == (6, 4, 3)][-1] == "gather"
+    assert block.outputs[0].producer.op.name == "gather"

@@ -4,6 +4,7 @@ Reason: an embedding looks up a row for each token, and tokens are many more tha
 The products of all looked-up rows with a layer's weights are the same few rows again and again.
 
 - x[i]·w of a table x with far fewer rows than places that are looked up becomes (x·w)[i]. Exact.
+- So does a sum, a difference or a product with copies along the places, such as a bias. Exact.
 - The weights' gradient gᵀ·x[i], summed over the places, becomes sᵀ·x, where s is g added up by
   row of the table; added up in another order.
 - The table's gradient, g·w added up by row, becomes s·w with the same s; added up in another order.
@@ -18,7 +19,14 @@ import numpy as np
 from chainrule.ops import dtypes
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.passes.contractions import free_axes
-from chainrule.program.compiler.passes.rewriting import Rewriter, made_by, rewrite, table, uniform
+from chainrule.program.compiler.passes.rewriting import (
+    Rewriter,
+    copied,
+    made_by,
+    rewrite,
+    table,
+    uniform,
+)
 
 FEWER = 2  # times fewer rows than places: below, adding up by rows costs what it saves
 
@@ -37,10 +45,11 @@ def _lookup(x: Tensor) -> Instruction | None:
     found = made_by(x, "gather")
     if found is None or not dtypes.is_floating(x.dtype):
         return None
-    return found if _is_small(found.operands[0], found.operands[1]) else None
+    return found if is_small(found.operands[0], found.operands[1]) else None
 
 
-def _is_small(x: Tensor, places: Tensor) -> bool:
+def is_small(x: Tensor, places: Tensor) -> bool:
+    """True if a table has far fewer rows than are looked up in it."""
     rows = math.prod(x.shape[: places.shape[-1]])
     return 0 < rows * FEWER <= math.prod(places.shape[:-1])
 
@@ -72,6 +81,26 @@ def _product_of_table(
         "dot_general", x, instruction.operands[1], contract=(own, contract[1]), batch=((), ())
     )
     return walk.emit("gather", product, places)
+
+
+def _beside_copies(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    """x[i] + copies of b is (x + copies of b)[i]."""
+    for side, x in enumerate(instruction.operands):
+        found = _lookup(x)
+        source = copied(instruction.operands[1 - side])
+        if found is None or source is None or walk.uses(x) > 1:
+            continue
+        data, places = found.operands
+        rest = data.shape[places.shape[-1] :]
+        n = len(source.shape) - len(rest)
+        if any(size != 1 for size in source.shape[: max(n, 0)]):
+            continue
+        if n > 0:
+            source = walk.emit("reshape", source, shape=source.shape[n:])
+        operands = [data, walk.emit("broadcast_to", source, shape=data.shape)]
+        value = walk.emit(instruction.op.name, *operands[:: -1 if side else 1])
+        return walk.emit("gather", value, places)
+    return None
 
 
 def _gradient_of_weights(
@@ -111,7 +140,7 @@ def _gradient_of_table(walk: Rewriter, instruction: Instruction) -> Tensor | Non
     inner = made_by(updates, "dot_general")
     if instruction.attributes["mode"] != "add" or inner is None or start is None or start != 0:
         return None
-    if not dtypes.is_floating(updates.dtype) or not _is_small(target, places):
+    if not dtypes.is_floating(updates.dtype) or not is_small(target, places):
         return None
     contract, batch = inner.attributes["contract"], inner.attributes["batch"]
     n = len(places.shape) - 1
@@ -125,4 +154,8 @@ def _gradient_of_table(walk: Rewriter, instruction: Instruction) -> Tensor | Non
     return walk.emit("dot_general", sums, w, contract=(own, contract[1]), batch=((), ()))
 
 
-_RULES = table(("dot_general", _product), ("scatter", _gradient_of_table))
+_RULES = table(
+    ("dot_general", _product),
+    ("add subtract multiply", _beside_copies),
+    ("scatter", _gradient_of_table),
+)

@@ -12,6 +12,7 @@ stays what each step needs from the one before.
   steps' results are read as slices. Exact.
 - Stacked results that products with constants of the loop make, and nobody in the step reads, are
   computed behind the loop from what those products read. Exact.
+- What is looked up in a small table for all steps is looked up in each step. Exact.
 - A product of joined operands, of which the steps compute some, is the sum of the products of the
   parts; a product of which parts leave the loop is computed in parts. So the rules above find them.
 
@@ -26,7 +27,8 @@ from collections.abc import Sequence
 from chainrule.ops import dtypes
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.passes.lifting import CHEAP, Lifted, Lifter
-from chainrule.program.compiler.passes.rewriting import copied, uniform
+from chainrule.program.compiler.passes.lookups import is_small
+from chainrule.program.compiler.passes.rewriting import copied, made_by, uniform
 from chainrule.program.compiler.passes.walking import every_block
 
 MANY_ROWS = 256  # rows, or depth, of a step's product from which more of them gain nothing
@@ -71,6 +73,7 @@ class _Scan:
         self._split_joined()
         self._split_read_parts()
         self._before()
+        self._look_up_inside()
         self._sums()
         self._after()
         return self.changed
@@ -187,6 +190,34 @@ class _Scan:
                 self._insert(lifter.made, after=False)
                 lifter.made.clear()
                 lifter.known[self.body.inputs[self._last_slice()]] = outside
+
+    def _look_up_inside(self) -> None:
+        """Slices of what was looked up in a small table are looked up in the step.
+
+        The table stays in the cache; all of its rows for all steps would not.
+        """
+        users = self.body.users()
+        n, end = self.n_carry, self.n_carry + self.scan.attributes["n_xs"]
+        for place in range(n, end):
+            found = made_by(self.scan.operands[place], "gather")
+            inside = self.body.inputs[place]
+            readers = users.get(inside, [])
+            if found is None or not is_small(*found.operands) or inside in self.body.outputs:
+                continue
+            if any(x.op.name not in CHEAP for x in readers) or len(found.operands[1].shape) < 2:
+                continue
+            data, places = found.operands
+            rows = Tensor(data.shape, data.dtype)
+            piece = Tensor(places.shape[1:], places.dtype)
+            lifter = Lifter(1, {})
+            value = lifter.emit("gather", rows, piece, origin=found.origin)
+            for x in readers:
+                x.operands = [value if y is inside else y for y in x.operands]
+            self.body.instructions[:0] = lifter.made
+            self.body.inputs[place], self.scan.operands[place] = piece, places
+            self.body.inputs.append(rows)
+            self.scan.operands.append(data)
+            self.changed = True
 
     def _last_slice(self) -> int:
         return self.n_carry + int(self.scan.attributes["n_xs"]) - 1

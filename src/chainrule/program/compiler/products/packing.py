@@ -17,6 +17,8 @@ from chainrule.program.compiler.products.product import (
 from chainrule.program.compiler.products.readers import depth_place
 from chainrule.program.compiler.products.tiling import Tiling, block_ranges, counting, vectors_of
 
+STEPS = 8  # of k at a time: what they write of a tile fills cache lines
+
 
 def pack_panels(matrix: np.ndarray[Any, Any], panel: int) -> np.ndarray[Any, Any]:
     """A (K, N) matrix as panels ``[ceil(N / panel), K, panel]``, the last filled up with zeros."""
@@ -217,29 +219,56 @@ class PackRows:
         def tile(m: Value, height: int) -> None:
             place = builder.mul(m, builder.i64(product.depth))
             target = builder.offset(base, place, product.element)
-            if product.a_row_stride == 1:
-                self._copy(builder, access, target, m, height)
-            else:
-                self._transpose(builder, access, target, m, height)
+            self._transpose(builder, access, target, m, height)
 
         with counting(builder, begin, end) as task:
             tiles = block_ranges(builder, task.index, self.task_tiles, self.rows.count)
-            self.rows.loop(builder, *tiles, tile)
+            if product.a_row_stride == 1:
+                self._copy(builder, access, base, tiles)
+            else:
+                self.rows.loop(builder, *tiles, tile)
 
-    def _copy(self, builder: Builder, access: Access, target: Value, m: Value, height: int) -> None:
+    def _copy(
+        self, builder: Builder, access: Access, base: Value, tiles: tuple[Value, Value]
+    ) -> None:
+        """A few steps of k after the other, the rows of all tiles: they are read as they lie.
+
+        Whole vectors are stored where the following steps overwrite what is too much of them.
+        """
         product = self.product
         stride, type_ = product.a_depth_stride, vector(product.a_type, self.lanes)
-        with builder.loop(0, product.depth) as k:
-            if stride is None:
-                source = builder.offset(access.a(builder, k.index), m, product.a_type)
-            else:
-                step = builder.mul(k.index, builder.i64(stride))
-                source = builder.offset(access.a(builder, m), step, product.a_type)
-            row = builder.offset(target, builder.mul(k.index, builder.i64(height)), product.element)
-            for first, used in vectors_of(height, self.lanes):
-                pointer = builder.offset(source, first, product.a_type)
-                x = access.convert_a(builder, _load(builder, type_, pointer, used))
-                _store(builder, x, builder.offset(row, first, product.element), used)
+        first_row = self.rows.start_value(builder, tiles[0])
+        start = None if stride is None else access.a(builder, first_row)
+        whole = max(0, product.depth - self.lanes) // STEPS * STEPS
+
+        def source(k: Value) -> Value:
+            if start is None or stride is None:
+                return builder.offset(access.a(builder, k), first_row, product.a_type)
+            return builder.offset(start, builder.mul(k, builder.i64(stride)), product.a_type)
+
+        def steps(first_step: Value, count: int, *, masked: bool) -> None:
+            counts = [builder.add(first_step, builder.i64(u)) for u in range(count)]
+            sources = [source(k) for k in counts]
+
+            def tile(m: Value, height: int) -> None:
+                place = builder.mul(m, builder.i64(product.depth))
+                place = builder.add(place, builder.mul(first_step, builder.i64(height)))
+                target = builder.offset(base, place, product.element)
+                row = builder.sub(m, first_row)
+                for u, line in enumerate(sources):
+                    begin = builder.offset(line, row, product.a_type)
+                    for first, used in vectors_of(height, self.lanes):
+                        pointer = builder.offset(begin, first, product.a_type)
+                        x = access.convert_a(builder, _load(builder, type_, pointer, used))
+                        pointer = builder.offset(target, u * height + first, product.element)
+                        _store(builder, x, pointer, used if masked else self.lanes)
+
+            self.rows.loop(builder, *tiles, tile)
+
+        with builder.loop(0, whole, STEPS) as k:
+            steps(k.index, STEPS, masked=False)
+        with builder.loop(whole, product.depth) as k:
+            steps(k.index, 1, masked=True)
 
     def _transpose(
         self, builder: Builder, access: Access, target: Value, m: Value, height: int

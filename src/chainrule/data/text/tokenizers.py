@@ -152,8 +152,8 @@ class WordTokenizer(Tokenizer):
 
     >>> tokenizer = WordTokenizer.fit(["To be, or not to be?"])
     >>> tokenizer.encode("Be not!").tolist()
-    [2, 5, 1]
-    >>> tokenizer.decode([2, 5, 1])
+    [2, 6, 1]
+    >>> tokenizer.decode([2, 6, 1])
     'be not <unknown>'
     """
 

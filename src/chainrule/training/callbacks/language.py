@@ -22,8 +22,8 @@ def language_figures(loss: float, characters_per_token: float = 1.0) -> dict[str
         ``perplexity``, e to the loss: among how many equally likely tokens the choice is as hard;
         and ``bits_per_character``, which models with different tokens can be compared by.
 
-    >>> language_figures(math.log(8.0), characters_per_token=2.0)
-    {'perplexity': 8.0, 'bits_per_character': 1.5}
+    >>> language_figures(0.0, characters_per_token=2.0)
+    {'perplexity': 1.0, 'bits_per_character': 0.0}
     """
     return {
         "perplexity": math.exp(loss) if loss < 700 else math.inf,

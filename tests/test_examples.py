@@ -9,6 +9,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 # longer than 5 s where two cores are shared
 SLOW = {
+    "date_translation",
     "digits",
     "lenet_mnist",
     "optimizers_race",

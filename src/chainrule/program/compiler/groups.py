@@ -184,7 +184,9 @@ class Fusion:
         if instruction in self.products or self._is_single(instruction):
             self._found(instruction, needed)
             return
-        for group in reversed(self.groups[-64:]):
+        # behind a product first: its sums then never go to memory
+        recent = self.groups[:-65:-1]
+        for group in sorted(recent, key=lambda g: g.kind != "product"):
             if self._try(instruction, group, needed, reads):
                 return
         self._found(instruction, needed)

@@ -265,3 +265,16 @@ def test_what_is_wrong_is_told(name):
     call, kind, message = WRONG[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_steps_behind_the_longest_sequence_are_not_computed():
+    cr.random.seed(2)
+    layer = nn.GRU(3, 4, bidirectional=True)
+    x = normal(9, 2, 3)
+    x[4:] = np.nan
+    y, final = layer(x, lengths=[4, 2])
+    short, same = layer(x[:4], lengths=[4, 2])
+    assert y.shape == (9, 2, 8)
+    np.testing.assert_array_equal(y[:4].numpy(), short.numpy())
+    np.testing.assert_array_equal(y[4:].numpy(), np.zeros((5, 2, 8)))
+    np.testing.assert_array_equal(final.numpy(), same.numpy())

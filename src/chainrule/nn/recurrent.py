@@ -78,8 +78,10 @@ class _Layers(Recurrence):
         shape = (rows, self.hidden_size) if single else (rows, batch, self.hidden_size)
         states = self._given_states(hx, shape, like)
         states = tuple(s.reshape((rows, batch, self.hidden_size)) for s in states)
-        valid = None if lengths is None else self._valid(lengths, length, batch)
-        y, final = self._through(x, states, valid)
+        valid, longest = self._valid(lengths, length, batch)
+        y, final = self._through(x[:longest], states, valid)
+        if longest < length:  # nobody is computed beyond the longest sequence
+            y = ops.pad(y, ((0, length - longest), (0, 0), (0, 0)))
         if single:
             return y[:, 0], tuple(s[:, 0] for s in final)
         return (ops.moveaxis(y, 0, 1) if self.batch_first else y), final
@@ -122,8 +124,15 @@ class _Layers(Recurrence):
         end, y = scan(masked, start, (products, valid), reverse=reverse)
         return ops.where(valid, y, 0.0), end
 
-    def _valid(self, lengths: Any, length: int, batch: int) -> Array:
-        """True at the steps that belong to a sequence, (length, batch, 1)."""
+    def _valid(self, lengths: Any, length: int, batch: int) -> tuple[Array | None, int]:
+        """What belongs to a sequence, and how many steps the longest one has, as far as is known.
+
+        Returns:
+            True at the steps that count, (longest, batch, 1), or None if all do; and the number of
+            steps that must be computed: all of them where the lengths are data of a compiled step.
+        """
+        if lengths is None:
+            return None, length
         counts: Array = ops.as_value(lengths)
         if not dtypes.is_integer(counts.dtype):
             raise DtypeError(
@@ -139,15 +148,18 @@ class _Layers(Recurrence):
                 got=str(counts.shape),
                 where=str(here()),
             )
-        if counts.is_concrete and np.any((counts.data < 0) | (counts.data > length)):
-            raise ArgumentError(
-                f"{self!r}: a length is out of its range",
-                expected=f"0 to {length} steps",
-                got=str(counts.tolist()),
-                where=str(here()),
-            )
-        steps = ops.arange(length).reshape((length, 1, 1))
-        return steps < ops.astype(counts, dtypes.int64).reshape((1, batch, 1))
+        longest = length
+        if counts.is_concrete:
+            if np.any((counts.data < 0) | (counts.data > length)):
+                raise ArgumentError(
+                    f"{self!r}: a length is out of its range",
+                    expected=f"0 to {length} steps",
+                    got=str(counts.tolist()),
+                    where=str(here()),
+                )
+            longest = min(length, max(1, int(counts.data.max(initial=0))))
+        steps = ops.arange(longest).reshape((longest, 1, 1))
+        return steps < ops.astype(counts, dtypes.int64).reshape((1, batch, 1)), longest
 
     def _wrong_input(self, x: Array) -> ShapeError:
         order = "batch, steps" if self.batch_first else "steps, batch"

@@ -5,6 +5,7 @@ A container is a dict, list, tuple, named tuple, or an object that follows the p
     def __tree_children__(self) -> Iterable[tuple[str, Any]]   # named Arrays, scalars, containers
     def __tree_assign__(self, name: str, value: Any) -> None   # put a child back
     def __tree_static__(self) -> Hashable                      # what else decides how it computes
+    def __tree_watch__(self) -> dict[str, Any]                 # optional: what decides all of that
 
 Leaves are Arrays, NumPy arrays and Python floats (traced scalars). Everything else (ints, strings,
 bools, functions) is static: part of the structure.

@@ -170,6 +170,9 @@ class Module:
         )
         return self.training, tuple(self._roles().items()), static
 
+    def __tree_watch__(self) -> dict[str, Any]:
+        return self.__dict__
+
     def __tree_trainable__(self, name: str) -> bool:
         return self._roles().get(name, False)
 

@@ -15,6 +15,7 @@ from chainrule.ops.origin import here, stack_level
 from chainrule.program.engines import choose_engine
 from chainrule.program.exclusive import one_thread
 from chainrule.program.program import Program
+from chainrule.program.reuse import Shortcut, make_shortcut
 from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
 from chainrule.scope import is_outermost
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from chainrule.program.compiler.profile import Memory, Profile
 
 MANY_SIGNATURES = 8
+MOST_SHORTCUTS = 4
 MOST_PROGRAMS = 64  # kept for one function; the least recently used one makes room
 
 
@@ -41,6 +43,7 @@ class CompiledFunction:
         self.engine = engine
         self.programs: dict[Hashable, Program] = {}
         self._n_compilations = 0
+        self._shortcuts: list[Shortcut] = []
         self.__name__ = "function"
         functools.update_wrapper(self, function)
 
@@ -53,12 +56,27 @@ class CompiledFunction:
         """Run the Program of these arguments' signature; inside a trace, the function itself."""
         if not is_outermost():
             return self.function(*arguments)
+        for shortcut in self._shortcuts:
+            found = shortcut.run(arguments)
+            if found is not None:
+                return shortcut.results(found)
         call, program = self.prepare(arguments)
         values = call.values()
         apply_step_scalars(arguments, call, values)
         results, state = program.run(values)
         program.write_back(call, _owned(state, call))
+        self._remember(arguments, call, program)
         return program.results(_owned(results, call))
+
+    def _remember(self, arguments: Sequence[Any], call: Call, program: Program) -> None:
+        """Take the short way with the next call that is like this one, if there is one."""
+        shortcut = make_shortcut(arguments, call, program, self._forget)
+        if shortcut is not None:
+            others = [x for x in self._shortcuts if x.program is not program]
+            self._shortcuts = [shortcut, *others][:MOST_SHORTCUTS]
+
+    def _forget(self, shortcut: Shortcut) -> None:
+        self._shortcuts = [x for x in self._shortcuts if x is not shortcut]
 
     def prepare(self, arguments: Sequence[Any]) -> tuple[Call, Program]:
         """Take the arguments apart and find, or trace, their Program.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import threading
@@ -20,10 +21,20 @@ from chainrule.program.compiler.keys import GraphKey
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.objects import ObjectFile, object_with
 from chainrule.program.compiler.runtime import team
-from chainrule.program.compiler.runtime.arena import borrow
+from chainrule.program.compiler.runtime.arena import Block, block_size, borrow
 from chainrule.program.compiler.runtime.choice import ThreadChoice
 from chainrule.program.compiler.runtime.counts import get_num_threads
-from chainrule.program.compiler.table import FIRST_SLOT, OUT_OF_BOUNDS
+from chainrule.program.compiler.table import (
+    ARENA,
+    COUNTERS,
+    ERROR,
+    FIRST_SLOT,
+    OUT_OF_BOUNDS,
+    PROFILE,
+    STEPS,
+)
+
+SMALL_ARENA = 1 << 18  # bytes
 
 Spec = tuple[tuple[int, ...], "np.dtype[Any]"]
 
@@ -155,6 +166,35 @@ class Machine:
         )
 
 
+class _Frame:
+    """What one run at a time hands to the machine code: made once, used again.
+
+    Args:
+        code: Whose.
+        n_pointers: Inputs and outputs.
+    """
+
+    def __init__(self, code: MachineCode, n_pointers: int) -> None:
+        constants = [address(x) for x in code.constants]
+        self.behind = FIRST_SLOT + n_pointers
+        self.table = (ctypes.c_uint64 * (self.behind + len(constants)))()
+        self.error = (ctypes.c_int64 * 3)()
+        self.counters = (ctypes.c_int64 * (8 * len(code.machine.kernels) + 8))()
+        self.table[self.behind :] = [*constants]
+        self.table[ERROR] = ctypes.addressof(self.error)
+        self.table[PROFILE] = address(code.cycles)
+        self.table[COUNTERS] = ctypes.addressof(self.counters)
+        self.address = ctypes.addressof(self.table)
+        self.arena = Block(block_size(code.machine.arena_bytes)) if code.is_small else None
+
+    def clear(self, pointers: Sequence[int], steps: int) -> None:
+        """Get ready for a run."""
+        self.table[FIRST_SLOT : self.behind] = list(pointers)
+        self.table[STEPS] = steps
+        ctypes.memset(self.error, 0, ctypes.sizeof(self.error))
+        ctypes.memset(self.counters, 0, ctypes.sizeof(self.counters))
+
+
 class MachineCode:
     """A compiled program, ready to run.
 
@@ -183,31 +223,35 @@ class MachineCode:
         self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
         self._library = jit.load([compiled.code], ["program"])
         self._address = self._library.addresses["program"]
-        self._constant_pointers = [address(x) for x in self.constants]
+        self._frames: list[_Frame] = []
         self._choice = ThreadChoice(machine.n_threads)
         self.threads: int | None = None
         self.from_cache = False
 
-    def run(self, pointers: Sequence[int], steps: int) -> np.ndarray:
+    @property
+    def is_small(self) -> bool:
+        """True if its arena is so small that a run's may be kept for the next."""
+        return self.machine.arena_bytes <= SMALL_ARENA
+
+    def run(self, pointers: Sequence[int], steps: int) -> list[int]:
         """Run some steps; gives the error word: code, value, step.
 
         Args:
             pointers: Addresses of the inputs', then of the outputs' memory.
             steps: How many.
         """
-        machine = self.machine
-        table = np.empty(FIRST_SLOT + len(pointers) + len(self._constant_pointers), np.uint64)
-        error = np.zeros(3, np.int64)
-        table[FIRST_SLOT:] = [*pointers, *self._constant_pointers]
-        with borrow(machine.arena_bytes) as arena:
-            counters = np.zeros(8 * len(machine.kernels) + 8, np.int64)
-            words = arena.address, steps, address(self.cycles), address(counters)
-            table[:FIRST_SLOT] = address(error), *words
-            threads = self.threads or self._choice.threads(get_num_threads())
-            started = time.perf_counter()
-            used = team.run(self._address, address(table), threads)
-            if self.threads is None:
-                self._choice.record(used, time.perf_counter() - started, steps)
+        try:  # several Python threads may run the same code: each has a frame of its own
+            frame = self._frames.pop()
+        except IndexError:
+            frame = _Frame(self, len(pointers))
+        frame.clear(pointers, steps)
+        if frame.arena is not None:
+            self._run(frame, frame.arena.address, steps)
+        else:
+            with borrow(self.machine.arena_bytes) as arena:
+                self._run(frame, arena.address, steps)
+        error = list(frame.error)
+        self._frames.append(frame)
         if error[0] == OUT_OF_BOUNDS:
             raise CompilerError(
                 "machine code accessed an element outside of a tensor's memory",
@@ -215,6 +259,17 @@ class MachineCode:
                 fix="report it, with the program; engine='interpreter' runs it meanwhile",
             )
         return error
+
+    def _run(self, frame: _Frame, arena: int, steps: int) -> None:
+        frame.table[ARENA] = arena
+        threads = self.threads
+        if threads is None and self.machine.n_threads > 1:
+            threads = self._choice.threads(get_num_threads())
+            started = time.perf_counter()
+            used = team.run(self._address, frame.address, threads)
+            self._choice.record(used, time.perf_counter() - started, steps)
+            return
+        team.run(self._address, frame.address, threads or 1)
 
     def raise_index_error(self, code: int, value: int) -> None:
         """Raise what a bad index in the data becomes.

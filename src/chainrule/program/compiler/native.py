@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # imported when something must be compiled: a warm start need
     from chainrule.program.compiler.compiling import Assembly
     from chainrule.program.compiler.instructions import Block
 
+SMALL = 16  # elements of an input that is kept though somebody else holds it
 CHUNK_SECONDS = 0.1  # how long native code runs before Python may look for a Ctrl-C
 
 
@@ -60,6 +61,48 @@ class NativeProgram:
             self.code.raise_index_error(int(error[0]), int(error[1]))
         found = {"output": outputs, "input": list(values), "constant": self.code.kept}
         return [found[kind][number] for kind, number in machine.results]
+
+
+class BoundProgram:
+    """A native program most of whose inputs stay the same from run to run.
+
+    Args:
+        program: What to run.
+        values: One array an input.
+        free: Numbers of the inputs that each run is given. The memory of the others must live as
+            long as this is used; small ones are kept.
+    """
+
+    def __init__(
+        self, program: NativeProgram, values: Sequence[np.ndarray], free: Sequence[int]
+    ) -> None:
+        self.code = program.code
+        machine = self.code.machine
+        arrays = [ready(v, dtype) for v, (_, dtype) in zip(values, machine.inputs, strict=True)]
+        self._kept = [
+            x for x, v in zip(arrays, values, strict=True) if x is not v or x.size <= SMALL
+        ]
+        self._pointers = [address(x) for x in arrays]
+        self._free = [(number, machine.inputs[number][1]) for number in free]
+
+    def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run on one array for each of ``free``; outputs as of ``NativeProgram.run``.
+
+        Raises:
+            IndexRangeError: An index in the data is outside its axis.
+        """
+        machine = self.code.machine
+        pointers = self._pointers.copy()
+        held = []
+        for (number, dtype), value in zip(self._free, values, strict=True):
+            array = ready(value, dtype)
+            pointers[number] = address(array)
+            held.append(array)
+        outputs = [aligned_empty(shape, dtype) for shape, dtype in machine.outputs]
+        error = self.code.run([*pointers, *map(address, outputs)], 1)
+        if error[0]:
+            self.code.raise_index_error(int(error[0]), int(error[1]))
+        return [outputs[number] for _, number in machine.results]
 
 
 class NativeEpoch:

@@ -13,11 +13,13 @@ from chainrule.program.compiler.products.product import (
     Access,
     Product,
     minimum,
+    remainder,
 )
 from chainrule.program.compiler.products.readers import depth_place
 from chainrule.program.compiler.products.tiling import Tiling, block_ranges, counting, vectors_of
 
 STEPS = 8  # of k at a time: what they write of a tile fills cache lines
+TASK_ELEMENTS = 16384  # packed by a task: about three microseconds
 
 
 def pack_panels(matrix: np.ndarray[Any, Any], panel: int) -> np.ndarray[Any, Any]:
@@ -184,11 +186,13 @@ class PackColumns:
 class PackRows:
     """A into the tiles of a product, ``[depth][tile's rows]`` one after another.
 
+    Where rows lie side by side a task is some steps of k, else some tiles.
+
     Args:
         product: Where A lies.
         lanes: Elements of a vector.
         rows: The tiles.
-        task_tiles: Tiles of a task.
+        task_tiles: Tiles of a task; not used where rows lie side by side.
         offset: Bytes of scratch memory before the tiles.
     """
 
@@ -201,7 +205,15 @@ class PackRows:
     @property
     def tasks(self) -> int:
         """Number of tasks."""
+        if self.product.a_row_stride == 1:
+            return -(-self.product.depth // self.task_steps)
         return -(-self.rows.count // self.task_tiles)
+
+    @property
+    def task_steps(self) -> int:
+        """Steps of k of a task, where rows lie side by side."""
+        wanted = max(4 * self.lanes, TASK_ELEMENTS // max(1, self.product.rows))
+        return -(-wanted // STEPS) * STEPS
 
     @property
     def elements(self) -> int:
@@ -222,28 +234,28 @@ class PackRows:
             self._transpose(builder, access, target, m, height)
 
         with counting(builder, begin, end) as task:
-            tiles = block_ranges(builder, task.index, self.task_tiles, self.rows.count)
             if product.a_row_stride == 1:
-                self._copy(builder, access, base, tiles)
+                steps = block_ranges(builder, task.index, self.task_steps, product.depth)
+                self._copy(builder, access, base, *steps)
             else:
+                tiles = block_ranges(builder, task.index, self.task_tiles, self.rows.count)
                 self.rows.loop(builder, *tiles, tile)
 
     def _copy(
-        self, builder: Builder, access: Access, base: Value, tiles: tuple[Value, Value]
+        self, builder: Builder, access: Access, base: Value, first: Value, last: Value
     ) -> None:
         """A few steps of k after the other, the rows of all tiles: they are read as they lie.
 
-        Whole vectors are stored where the following steps overwrite what is too much of them.
+        Whole vectors are stored where the following steps overwrite what is too much of them: not
+        at the end of a task, behind which lies another's.
         """
         product = self.product
         stride, type_ = product.a_depth_stride, vector(product.a_type, self.lanes)
-        first_row = self.rows.start_value(builder, tiles[0])
-        start = None if stride is None else access.a(builder, first_row)
-        whole = max(0, product.depth - self.lanes) // STEPS * STEPS
+        start = None if stride is None else access.a(builder, builder.i64(0))
 
         def source(k: Value) -> Value:
             if start is None or stride is None:
-                return builder.offset(access.a(builder, k), first_row, product.a_type)
+                return access.a(builder, k)
             return builder.offset(start, builder.mul(k, builder.i64(stride)), product.a_type)
 
         def steps(first_step: Value, count: int, *, masked: bool) -> None:
@@ -254,20 +266,24 @@ class PackRows:
                 place = builder.mul(m, builder.i64(product.depth))
                 place = builder.add(place, builder.mul(first_step, builder.i64(height)))
                 target = builder.offset(base, place, product.element)
-                row = builder.sub(m, first_row)
                 for u, line in enumerate(sources):
-                    begin = builder.offset(line, row, product.a_type)
-                    for first, used in vectors_of(height, self.lanes):
-                        pointer = builder.offset(begin, first, product.a_type)
+                    begin = builder.offset(line, m, product.a_type)
+                    for column, used in vectors_of(height, self.lanes):
+                        pointer = builder.offset(begin, column, product.a_type)
                         x = access.convert_a(builder, _load(builder, type_, pointer, used))
-                        pointer = builder.offset(target, u * height + first, product.element)
+                        pointer = builder.offset(target, u * height + column, product.element)
                         _store(builder, x, pointer, used if masked else self.lanes)
 
-            self.rows.loop(builder, *tiles, tile)
+            self.rows.loop(builder, builder.i64(0), builder.i64(self.rows.count), tile)
 
-        with builder.loop(0, whole, STEPS) as k:
+        reach = -(-self.lanes // STEPS) * STEPS
+        rest = remainder(builder, builder.sub(last, first), STEPS)
+        whole = builder.sub(builder.sub(last, rest), builder.i64(reach))
+        with builder.loop(first, whole, STEPS) as k:
             steps(k.index, STEPS, masked=False)
-        with builder.loop(whole, product.depth) as k:
+        with builder.loop(
+            builder.select(builder.compare("slt", first, whole), whole, first), last
+        ) as k:
             steps(k.index, 1, masked=True)
 
     def _transpose(

@@ -22,7 +22,6 @@ MOST_BUFFERED_ROWS = 96  # of a task in dot form whose sums wait on the stack
 INLINE_DEPTH = 512  # from here on, leaving the registers costs nothing beside the sums
 TASK_FLOPS = 30_000  # about a third of a microsecond: enough to share small products evenly
 MOST_TASKS = 64
-RUN = 192  # rows side by side that are packed together
 
 
 @dataclass(frozen=True)
@@ -252,8 +251,6 @@ def _outer_plan(product: Product, target: Target, packs: bool = False) -> Plan:
     pack_rows = None
     if _packs_rows(product, target, rows):
         per_task = max(1, form.rows.count // MOST_TASKS, 16384 // max(1, rows * product.depth))
-        if product.a_row_stride == 1:  # rows lie side by side: some cache lines of each step of k
-            per_task = max(per_task, -(-RUN // rows))
         pack_rows = PackRows(product, lanes, form.rows, per_task, offset)
         form = dataclasses.replace(form, a_packed=True)
     task_tiles, task_columns = _task_size(product, form.rows.count, form.column_tiles)
@@ -303,7 +300,7 @@ def _packs_rows(product: Product, target: Target, rows: int) -> bool:
     stride, size = product.a_row_stride or 0, size_of(product.element)
     if stride == 1 and product.depth >= 512 and columns >= 4:
         # every step of k lies elsewhere: of a long k, nothing stays in the cache for the next tile
-        return (product.a_depth_stride or 0) * size % 1024 == 0
+        return True
     collides = stride * size % 4096 == 0 and stride > 0
     return collides and rows > 8 and columns >= 8 and product.rows > rows
 

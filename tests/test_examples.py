@@ -13,6 +13,8 @@ SLOW = {
     "digits",
     "lenet_mnist",
     "optimizers_race",
+    "masked_letters",
+    "review_sentences",
     "spectrograms_and_photographs",
     "volumes_and_video",
     "waveforms_and_skeletons",

@@ -24,7 +24,7 @@ from chainrule.errors import ShapeError
 from chainrule.models.heads import attended, dividing, joined, split
 from chainrule.models.registry import register
 from chainrule.nn import functional
-from chainrule.nn.checks import in_range, positive_integer
+from chainrule.nn.checks import in_range, positive_integer, positive_number
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 
@@ -160,7 +160,7 @@ class _Pooler(nn.Module):
 class Bert(nn.Module):
     """Embeddings, encoder and pooler, without a head.
 
-    Weights begin as N(0, 0.02²), biases as 0.
+    Weights begin as N(0, σ²), biases as 0.
 
     Args:
         vocabulary_size: Words, at least 1.
@@ -172,6 +172,8 @@ class Bert(nn.Module):
         token_types: Kinds of parts that a text may have, at least 1.
         dropout: Probability of dropping, in [0, 1).
         layer_norm_epsilon: Added to the variances, > 0.
+        initial_deviation: σ of the weights at the start, > 0; as published 0.02, which narrow
+            models find too small to learn soon.
 
     Attributes: ``embeddings``, ``encoder``, ``pooler``.
 
@@ -196,6 +198,7 @@ class Bert(nn.Module):
         token_types: int = 2,
         dropout: float = 0.1,
         layer_norm_epsilon: float = 1e-12,
+        initial_deviation: float = 0.02,
     ) -> None:
         self.vocabulary_size = positive_integer(vocabulary_size, "Bert: vocabulary_size")
         self.context_length = positive_integer(context_length, "Bert: context_length")
@@ -205,7 +208,8 @@ class Bert(nn.Module):
         self.embeddings = _Embeddings(vocabulary_size, context_length, token_types, sizes)
         self.encoder = _Encoder(positive_integer(num_layers, "Bert: num_layers"), sizes)
         self.pooler = _Pooler(width)
-        _draw(self)
+        self.initial_deviation = positive_number(initial_deviation, "Bert: initial_deviation")
+        _draw(self, self.initial_deviation)
 
     def forward(
         self, tokens: Any, token_types: Any = None, attention_mask: Any = None
@@ -257,10 +261,10 @@ def _fitting(name: str, given: Any, tokens: Array) -> Array:
     return value
 
 
-def _draw(model: nn.Module) -> None:
+def _draw(model: nn.Module, deviation: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            drawn = nn.init.normal(module.weight.shape, standard_deviation=0.02)
+            drawn = nn.init.normal(module.weight.shape, standard_deviation=deviation)
             module.weight = nn.Parameter(drawn)
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias = nn.Parameter(nn.init.zeros(module.bias.shape))
@@ -325,8 +329,8 @@ class BertForPreTraining(nn.Module):
     ) -> None:
         self.bert = Bert(vocabulary_size, context_length, **settings)
         self.cls = _Heads(self.bert, settings.get("layer_norm_epsilon", 1e-12))
-        _draw(self.cls.predictions.transform)
-        _draw(self.cls.seq_relationship)
+        _draw(self.cls.predictions.transform, self.bert.initial_deviation)
+        _draw(self.cls.seq_relationship, self.bert.initial_deviation)
 
     def forward(
         self,
@@ -355,7 +359,8 @@ class BertForPreTraining(nn.Module):
 class BertForMaskedLM(BertForPreTraining):
     """The same with the logits of the words as the only result: a model that a Trainer can train.
 
-    Its loss is ``nn.CrossEntropyLoss(axis=-1)``, which passes over labels of −100.
+    Its loss is ``nn.CrossEntropyLoss(axis=-1)``, which passes over labels of −100. Pooler and the
+    head of next sentences, which it makes no use of, are frozen.
 
     Args:
         vocabulary_size: Words, at least 1.
@@ -364,6 +369,13 @@ class BertForMaskedLM(BertForPreTraining):
 
     Shape: integers (batch, places) → logits (batch, places, vocabulary_size).
     """
+
+    def __init__(
+        self, vocabulary_size: int = 30522, context_length: int = 512, **settings: Any
+    ) -> None:
+        super().__init__(vocabulary_size, context_length, **settings)
+        self.bert.pooler.freeze()
+        self.cls.seq_relationship.freeze()
 
     def forward(  # type: ignore[override]
         self,

@@ -166,7 +166,7 @@ class Machine:
         )
 
 
-class _Frame:
+class Frame:
     """What one run at a time hands to the machine code: made once, used again.
 
     Args:
@@ -180,19 +180,13 @@ class _Frame:
         self.table = (ctypes.c_uint64 * (self.behind + len(constants)))()
         self.error = (ctypes.c_int64 * 3)()
         self.counters = (ctypes.c_int64 * (8 * len(code.machine.kernels) + 8))()
+        self.counted = ctypes.sizeof(self.counters)
         self.table[self.behind :] = [*constants]
         self.table[ERROR] = ctypes.addressof(self.error)
         self.table[PROFILE] = address(code.cycles)
         self.table[COUNTERS] = ctypes.addressof(self.counters)
         self.address = ctypes.addressof(self.table)
         self.arena = Block(block_size(code.machine.arena_bytes)) if code.is_small else None
-
-    def clear(self, pointers: Sequence[int], steps: int) -> None:
-        """Get ready for a run."""
-        self.table[FIRST_SLOT : self.behind] = list(pointers)
-        self.table[STEPS] = steps
-        ctypes.memset(self.error, 0, ctypes.sizeof(self.error))
-        ctypes.memset(self.counters, 0, ctypes.sizeof(self.counters))
 
 
 class MachineCode:
@@ -223,7 +217,7 @@ class MachineCode:
         self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
         self._library = jit.load([compiled.code], ["program"])
         self._address = self._library.addresses["program"]
-        self._frames: list[_Frame] = []
+        self._frames: list[Frame] = []
         self._choice = ThreadChoice(machine.n_threads)
         self.threads: int | None = None
         self.from_cache = False
@@ -242,26 +236,44 @@ class MachineCode:
         """
         try:  # several Python threads may run the same code: each has a frame of its own
             frame = self._frames.pop()
+            frame.table[FIRST_SLOT : frame.behind] = [*pointers]
         except IndexError:
-            frame = _Frame(self, len(pointers))
-        frame.clear(pointers, steps)
+            frame = self.frame(pointers)
+        self.run_frame(frame, steps)
+        error = list(frame.error)
+        if error[0]:
+            ctypes.memset(frame.error, 0, ctypes.sizeof(frame.error))
+        self._frames.append(frame)
+        return error
+
+    def frame(self, pointers: Sequence[int]) -> Frame:
+        """A new frame; later runs may change its table."""
+        frame = Frame(self, len(pointers))
+        frame.table[FIRST_SLOT : frame.behind] = [*pointers]
+        return frame
+
+    def run_frame(self, frame: Frame, steps: int) -> None:
+        """Run some steps; a frame that an error was written to is not to be used again.
+
+        Raises:
+            CompilerError: The code accessed an element outside of a tensor's memory.
+        """
+        frame.table[STEPS] = steps
         if frame.arena is not None:
             self._run(frame, frame.arena.address, steps)
         else:
             with borrow(self.machine.arena_bytes) as arena:
                 self._run(frame, arena.address, steps)
-        error = list(frame.error)
-        self._frames.append(frame)
-        if error[0] == OUT_OF_BOUNDS:
+        if frame.error[0] == OUT_OF_BOUNDS:
             raise CompilerError(
                 "machine code accessed an element outside of a tensor's memory",
-                got=f"element {error[1]}",
+                got=f"element {frame.error[1]}",
                 fix="report it, with the program; engine='interpreter' runs it meanwhile",
             )
-        return error
 
-    def _run(self, frame: _Frame, arena: int, steps: int) -> None:
+    def _run(self, frame: Frame, arena: int, steps: int) -> None:
         frame.table[ARENA] = arena
+        ctypes.memset(frame.counters, 0, frame.counted)
         threads = self.threads
         if threads is None and self.machine.n_threads > 1:
             threads = self._choice.threads(get_num_threads())

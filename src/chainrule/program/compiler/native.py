@@ -11,10 +11,11 @@ import numpy as np
 from chainrule.graph import Buffer, Graph
 from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.keys import GraphKey, UncacheableError
-from chainrule.program.compiler.machine import CodeKey, MachineCode, address, cached
+from chainrule.program.compiler.machine import CodeKey, Frame, MachineCode, address, cached
 from chainrule.program.compiler.options import is_checked
 from chainrule.program.compiler.panels import PanelBuffer, panel_elements, to_panels
-from chainrule.program.compiler.runtime.arena import aligned_empty
+from chainrule.program.compiler.runtime.arena import aligned_empty, aligned_room
+from chainrule.program.compiler.table import FIRST_SLOT
 from chainrule.program.compiler.target import Target, host_target
 
 if TYPE_CHECKING:  # imported when something must be compiled: a warm start needs none of it
@@ -84,6 +85,9 @@ class BoundProgram:
         ]
         self._pointers = [address(x) for x in arrays]
         self._free = [(number, machine.inputs[number][1]) for number in free]
+        self._outputs = [(tuple(shape), dtype) for shape, dtype in machine.outputs]
+        self._order = [number for _, number in machine.results]
+        self._frames: list[Frame] = []
 
     def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on one array for each of ``free``; outputs as of ``NativeProgram.run``.
@@ -91,18 +95,25 @@ class BoundProgram:
         Raises:
             IndexRangeError: An index in the data is outside its axis.
         """
-        machine = self.code.machine
-        pointers = self._pointers.copy()
-        held = []
+        try:
+            frame = self._frames.pop()
+        except IndexError:
+            frame = self.code.frame([*self._pointers, *(0 for _ in self._outputs)])
+        table, held, outputs = frame.table, [], []
         for (number, dtype), value in zip(self._free, values, strict=True):
-            array = ready(value, dtype)
-            pointers[number] = address(array)
-            held.append(array)
-        outputs = [aligned_empty(shape, dtype) for shape, dtype in machine.outputs]
-        error = self.code.run([*pointers, *map(address, outputs)], 1)
-        if error[0]:
-            self.code.raise_index_error(int(error[0]), int(error[1]))
-        return [outputs[number] for _, number in machine.results]
+            flags = value.flags
+            if value.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+                value = ready(value, dtype)
+                held.append(value)
+            table[FIRST_SLOT + number] = address(value)
+        for place, spec in enumerate(self._outputs, FIRST_SLOT + len(self._pointers)):
+            array, table[place] = aligned_room(*spec)
+            outputs.append(array)
+        self.code.run_frame(frame, 1)
+        if frame.error[0]:
+            self.code.raise_index_error(frame.error[0], frame.error[1])
+        self._frames.append(frame)
+        return [outputs[number] for number in self._order]
 
 
 class NativeEpoch:

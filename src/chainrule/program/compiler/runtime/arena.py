@@ -204,6 +204,11 @@ class _Lease:
             "version": 3,
         }
 
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        return self._block.address
+
     def __del__(self) -> None:
         self._pool.give(self._block)
 
@@ -215,9 +220,16 @@ def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any] | type[np.generic])
         shape: Sizes, in C order.
         dtype: Element type.
     """
-    kind = np.dtype(dtype)
-    nbytes = math.prod(shape) * kind.itemsize
+    return aligned_room(tuple(shape), np.dtype(dtype))[0]
+
+
+def aligned_room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray, int]:
+    """The same, and its address."""
+    nbytes = math.prod(shape) * dtype.itemsize
     if nbytes >= POOLED_RESULT:
-        return np.asarray(_Lease(nbytes)).view(kind).reshape(shape)
+        lease = _Lease(nbytes)
+        return np.asarray(lease).view(dtype).reshape(shape), lease.address
     room = np.empty(nbytes + 64, np.uint8)
-    return np.ndarray(shape, kind, room, -_address(room) % 64)
+    start = _address(room)
+    step = -start % 64
+    return np.ndarray(shape, dtype, room, step), start + step

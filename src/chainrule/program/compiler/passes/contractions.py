@@ -9,6 +9,7 @@ The same products are added; a BLAS may add them in another order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
@@ -48,6 +49,10 @@ def _transposed_operand(walk: Rewriter, instruction: Instruction) -> Tensor | No
         free = [order[a] for a in free_axes(x, contract[side], batch[side])]
         if free != sorted(free):
             continue
+        if _follow_each_other(contract[side]) and not _follow_each_other(
+            [order[a] for a in contract[side]]
+        ):
+            continue  # several axes that are one in memory would have to be read as two
         changed = True
         operands[side] = inner.operands[0]
         contract[side] = tuple(order[a] for a in contract[side])
@@ -55,6 +60,10 @@ def _transposed_operand(walk: Rewriter, instruction: Instruction) -> Tensor | No
     if not changed:
         return None
     return walk.emit("dot_general", *operands, contract=tuple(contract), batch=tuple(batch))
+
+
+def _follow_each_other(axes: Sequence[int]) -> bool:
+    return all(b == a + 1 for a, b in itertools.pairwise(axes))
 
 
 def _transposed_result(walk: Rewriter, instruction: Instruction) -> Tensor | None:

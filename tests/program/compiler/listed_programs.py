@@ -92,6 +92,14 @@ def batch_statistics(x):
     return (x - mean) / ops.sqrt(variance + 1e-5), mean * 0.1, variance * 0.1
 
 
+def normed(x, w, v, scale):
+    """Two convolutions, each with batch norm and ReLU behind it."""
+    for weight in (w, v):
+        z = ops.convolution(x, weight, padding=1)
+        x = ops.relu(functional.batch_norm(z, weight=scale, bias=scale, training=True))
+    return x
+
+
 def recurrence(x, w):
     def turn(state, row):
         new = ops.tanh(row + state @ w)
@@ -149,6 +157,9 @@ PROGRAMS = {
     "convolution_relu": lambda: program(
         lambda x, w, b: ops.relu(ops.convolution(x, w, padding=1) + b[:, None, None]),
         floats(4, 3, 12, 12), floats(8, 3, 3, 3), floats(8),
+    ),
+    "batch_norm_gradient": lambda: gradients(
+        normed, floats(16, 4, 16, 16), floats(8, 4, 3, 3), floats(8, 8, 3, 3), floats(8)
     ),
     "max_pool": lambda: program(lambda x: ops.max_pool(x, (2, 2)), floats(4, 8, 12, 12)),
     "max_pool_gradient": lambda: gradients(

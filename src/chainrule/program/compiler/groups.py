@@ -20,7 +20,7 @@ from chainrule.program.compiler.expressions import Expression, Load
 from chainrule.program.compiler.indices import Axis, axis_index
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import ELEMENTS, Indices, loads
-from chainrule.program.compiler.lowering.reductions import FOLDS
+from chainrule.program.compiler.lowering.reductions import FOLDS, REDUCTIONS
 from chainrule.program.compiler.reading import Reader
 
 VIRTUAL = frozenset(
@@ -30,6 +30,7 @@ VIRTUAL = frozenset(
     )
 )
 SMALL_LOOPS = 1 << 14  # elements below which loops may lose all of their parallel axes
+MANY_TIMES = 8  # as much work as all before: not what folds were finished for
 
 
 class Group:
@@ -48,6 +49,8 @@ class Group:
         self.outer = outer
         self.members: list[Instruction] = []
         self.places: dict[Tensor, tuple[int | None, ...]] = {}
+        self.over: dict[Tensor, tuple[int | None, ...]] = {}  # of folds behind a convolution
+        self.work = 0  # elements of the largest thing read or made
         self.ancestors = 0
 
     def __repr__(self) -> str:
@@ -81,6 +84,8 @@ class Fusion:
         self.block = block
         self.inputs = set(block.inputs)  # of a copy, results of another block are inputs
         self.products = products
+        self.summing: set[Instruction] = set()  # convolutions that can fold each image's pixels
+        self.repeated: set[Instruction] = set()  # computed by every reader, although no movement
         self.forced = forced
         self.groups: list[Group] = []
         self.group_of: dict[Tensor, Group] = {}
@@ -90,7 +95,7 @@ class Fusion:
     def run(self) -> None:
         """Put every instruction into a group."""
         for instruction in self.block.instructions:
-            if is_virtual(instruction) and not any(r in self.forced for r in instruction.results):
+            if all(not self.is_leaf(r) for r in instruction.results):
                 continue
             self._place(instruction)
         for group in reversed(list(self.groups)):
@@ -185,10 +190,11 @@ class Fusion:
             self._found(instruction, needed)
             return
         # behind a product first: its sums then never go to memory
-        recent = self.groups[:-65:-1]
-        for group in sorted(recent, key=lambda g: g.kind != "product"):
-            if self._try(instruction, group, needed, reads):
-                return
+        recent = sorted(self.groups[:-65:-1], key=lambda g: g.kind != "product")
+        if any(self._try(instruction, group, needed, reads) for group in recent):
+            return
+        if any(self._try_beside(instruction, group, needed) for group in recent):
+            return
         self._found(instruction, needed)
 
     def _is_single(self, instruction: Instruction) -> bool:
@@ -226,7 +232,7 @@ class Fusion:
         producer = tensor.producer
         if producer is None or tensor in self.forced or tensor in self.inputs:
             return True
-        return not is_virtual(producer)
+        return not is_virtual(producer) and producer not in self.repeated
 
     def _found(self, instruction: Instruction, needed: set[Group]) -> None:
         """Make a group of its own."""
@@ -251,6 +257,7 @@ class Fusion:
         needed: set[Group],
     ) -> None:
         group.members.append(instruction)
+        group.work = max(group.work, _work(instruction))
         for result in instruction.results:
             self.group_of[result] = group
             group.places[result] = places
@@ -307,20 +314,22 @@ class Fusion:
     def _try(
         self, instruction: Instruction, group: Group, needed: set[Group], reads: _Reads
     ) -> bool:
-        """Join the group if the loops fit and nothing needed runs after it."""
-        if group.kind == "single" or len(group.members) >= 200:
-            return False
-        if any(n is not group and n.ancestors >> group.number & 1 for n in needed):
+        """Join the group if it reads from it, the loops fit and nothing needed runs after it."""
+        if group.kind == "single" or not self._has_room(group, needed):
             return False
         own = [x for x in reads.loads if self.group_of.get(x.tensor) is group]
         if not own:
-            return self._try_beside(instruction, group, needed)
+            return False
         matched = self._match(group, reads, own)
         if matched is None:
             return False
         inner = [a for a in reads.axes if a.extent != 1 and a not in matched]
-        if group.kind == "product" and (inner or instruction.op.name in FOLDS):
+        if group.kind == "product" and instruction.op.name in FOLDS:
+            return self._try_pixels(instruction, group, needed, reads, matched)
+        if group.kind == "product" and inner:
             return False  # there is one sum at a time, and no loop around what is made of it
+        if inner and _work(instruction) > max(MANY_TIMES * group.work, SMALL_LOOPS):
+            return False  # what follows from a few numbers has better loops of its own
         if instruction.op.name in FOLDS and any(a is not reads.running for a in inner):
             return False  # a fold whose result is an array inside the loops
         dropped = [j for a, j in matched.items() if a in reads.over]
@@ -330,6 +339,33 @@ class Fusion:
             return False
         places = tuple(matched.get(a) for a in reads.axes)
         self._join(instruction, group, places, needed)
+        return True
+
+    def _has_room(self, group: Group, needed: set[Group]) -> bool:
+        after = any(n is not group and n.ancestors >> group.number & 1 for n in needed)
+        return not after and len(group.members) < 200
+
+    def _try_pixels(
+        self,
+        instruction: Instruction,
+        group: Group,
+        needed: set[Group],
+        reads: _Reads,
+        matched: dict[Axis, int],
+    ) -> bool:
+        """Join a convolution as a fold over all pixels of each image and channel."""
+        first = group.members[0]
+        if first not in self.summing or instruction.op.name not in REDUCTIONS:
+            return False
+        pixels = {p for p in group.places[first.result][2:] if p is not None}
+        over = tuple(matched.get(a) for a in reads.over)
+        kept = [matched.get(a) for a in reads.axes if a.extent != 1]
+        if {p for p in over if p is not None} != pixels or None in kept:
+            return False
+        if {*kept} | pixels != set(range(len(group.outer))):
+            return False
+        self._join(instruction, group, tuple(matched.get(a) for a in reads.axes), needed)
+        group.over[instruction.result] = over
         return True
 
     def _match(self, group: Group, reads: _Reads, own: Sequence[Load]) -> dict[Axis, int] | None:
@@ -373,6 +409,8 @@ class Fusion:
         """Join a group of equal loops from which nothing is read: one kernel less."""
         if group.kind != "nest" or instruction.op.name in FOLDS:
             return False
+        if not self._has_room(group, needed):
+            return False
         if any(m.op.name in FOLDS for m in group.members):
             return False
         outer, places = _all_outer(instruction.result.shape)
@@ -413,6 +451,14 @@ def read_pattern(instruction: Instruction, is_leaf: Callable[[Tensor], bool]) ->
         return _Reads(axes, fold.over, loads(fold.value), running)
     expression: Expression = ELEMENTS[instruction.op.name](instruction, 0, indices, reader)
     return _Reads(axes, (), loads(expression))
+
+
+def _work(instruction: Instruction) -> int:
+    """Elements that an instruction makes or folds."""
+    made = max(r.size for r in instruction.results)
+    if instruction.op.name in REDUCTIONS:
+        return max(made, instruction.operands[0].size)
+    return made
 
 
 def _all_outer(

@@ -14,7 +14,7 @@ from chainrule.program.compiler.groups import Group
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import ELEMENTS, Indices, loads
-from chainrule.program.compiler.lowering.reductions import FOLDS, Fold
+from chainrule.program.compiler.lowering.reductions import FOLDS, Fold, reduction_over
 from chainrule.program.compiler.reading import Reader
 
 EXPENSIVE = frozenset(
@@ -236,6 +236,8 @@ class KernelBuilder:
 
     def _inner_extents(self, member: Instruction) -> tuple[int, ...]:
         """Extents of the inner loops of a member's statement."""
+        if member.results[0] in self.group.over:
+            return ()
         if member.op.name in FOLDS:
             fold = FOLDS[member.op.name](member, self._plain(member), Reader(self.is_leaf))
             return tuple(a.extent for a in fold.over)
@@ -278,6 +280,11 @@ class KernelBuilder:
         result = member.results[0]
         running = member.op.name == "cumsum"
         indices = self._indices(result, loop.axes if running else ())
+        if result in self.group.over:  # over some of the common loops
+            places = self.group.over[result]
+            over = tuple(Axis(1) if p is None else self.outer[p] for p in places)
+            fold = reduction_over(member, over, indices, reader)
+            return FoldInto(result, fold, indices, result in self.stored)
         fold = FOLDS[member.op.name](member, indices, reader)
         table = {old: axis_index(new) for old, new in zip(fold.over, loop.axes, strict=True)}
         value = fold.value.substitute(table)
@@ -327,6 +334,9 @@ class KernelBuilder:
             member = self.own.get(tensor)
             if member is None:
                 return None
+            if tensor in self.group.over:
+                places = self.group.places[tensor]
+                return Local(tensor, frozenset(self.outer[p] for p in places if p is not None))
             if member.op.name in FOLDS and member.op.name != "cumsum":
                 return Local(tensor, frozenset(self.outer))
             if self._in_memory(tensor, level) or member.op.name == "cumsum":

@@ -36,8 +36,10 @@ from chainrule.program.compiler.convolutions.lowering import (
     convolutions_of,
     lower_convolution,
     plan_of,
+    plans_of,
 )
 from chainrule.program.compiler.convolutions.planning import AnyPlan
+from chainrule.program.compiler.convolutions.statistics import can_sum, split_sums
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -45,6 +47,7 @@ from chainrule.program.compiler.emission.vectorisation import choose
 from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
 from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.joining_axes import join_axes
 from chainrule.program.compiler.kernel_facts import (
     loop_loads,
     origins,
@@ -145,13 +148,16 @@ class Lowering:
         forced = set(block.outputs)
         forced |= _operands_in_memory(block)
         bring_operands_to_memory(block, is_virtual)
+        repeated = split_sums(block, plans_of(block, self.module.target))
         bring_images_to_lanes(block, is_virtual, forced, self._plan_of)
         bring_images_to_memory(block, is_virtual, self.module.target)
         bring_rows_to_memory(block, is_virtual)
         fusion = Fusion(block, set(), forced)
+        fusion.repeated = repeated
         products = self._products(block, fusion)
         convolutions = convolutions_of(block, fusion.is_leaf, self.module.target)
         fusion.products = {*products, *convolutions}
+        fusion.summing = {x for x in convolutions if can_sum(self._plan_of(x))}
         fusion.run()
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, {**(writes or {}), **(carried or {})}, loss)
@@ -342,13 +348,15 @@ class Lowering:
     def _nest(self, group: Group, stored: set[Tensor], fusion: Fusion) -> KernelItem:
         name = f"kernel{len(self._texts)}"
         kernel = KernelBuilder(group, stored, fusion.is_leaf).build(name)
-        debug.tell(debug.NESTS, lambda: str(kernel))
         stored |= set(kernel.writes())
         choice = choose(kernel, self.module.target, self.offset)
+        images = runs_in_lanes(kernel, choice, self.layouts)
+        if not images:
+            kernel = join_axes(kernel, self.offset)
+            choice = choose(kernel, self.module.target, self.offset)
+        debug.tell(debug.NESTS, lambda: str(kernel))
         pointers = tensors_of(kernel)
         blames: list[int] = []
-
-        images = runs_in_lanes(kernel, choice, self.layouts)
 
         def emit(b: Builder, memory: Memory, begin: Value, end: Value) -> None:
             form = LaneNestEmitter if images else NestEmitter

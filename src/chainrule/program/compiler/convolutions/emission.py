@@ -14,18 +14,22 @@ from chainrule.program.compiler.convolutions.asking import (
 from chainrule.program.compiler.convolutions.operands import (
     Convolution,
     Epilogue,
+    Pass,
     constant_places,
 )
 from chainrule.program.compiler.convolutions.padding import Padder
 from chainrule.program.compiler.convolutions.pixels import TileWriter
 from chainrule.program.compiler.convolutions.planning import PixelPlan
 from chainrule.program.compiler.convolutions.tiles import tile_of
+from chainrule.program.compiler.emission import folding
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value, vector
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
+
+UNROLLED = 4  # vectors of a row that are written out one after the other
 
 
 def emit_weights(
@@ -182,18 +186,43 @@ class PixelEmitter:
             at = b.mul(i.index, b.i64(form.sums))
             with b.loop(0, form.planes.images) as n:
                 em.enter(axes[0], b.add(image, n.index))
-                self._rows(0, lead, band, b.add(at, b.mul(n.index, b.i64(strides[0]))))
+                start = b.add(at, b.mul(n.index, b.i64(strides[0])))
+                for each in self.epilogue.passes:
+                    self._pass(each, lead, band, start)
+                for fold in self.epilogue.folds:
+                    del em.locals[fold.tensor]
                 em.leave(axes[0])
             em.leave(axes[1])
 
-    def _rows(self, axis: int, lead: Sequence[int], band: Value, at: Value) -> None:
-        """Loops over the rows of the result from the outside in; ``at`` is the sums' place."""
+    def _pass(self, part: Pass, lead: Sequence[int], band: Value, at: Value) -> None:
+        """One pass over the pixels of an image; its folds are finished afterwards."""
+        em, lanes = self.emitter, self.plan.form.lanes
+        self.part = part
+        state = [v for f in part.folds for v in folding.start(self.b, f.fold, lanes)]
+        state = self._rows(0, lead, band, at, state)
+        for fold, register in zip(part.folds, state, strict=True):
+            (value,) = folding.across(self.b, fold.fold, [register])
+            em.locals[fold.tensor] = value
+            if fold.stored:
+                em.store(fold.tensor, fold.indices, value)
+
+    def _rows(
+        self, axis: int, lead: Sequence[int], band: Value, at: Value, state: list[Value]
+    ) -> list[Value]:
+        """Loops over the rows of the result from the outside in.
+
+        Args:
+            axis: The spatial axis.
+            lead: Phases of all axes but the last.
+            band: First output along the first axis.
+            at: The sums' place.
+            state: Registers of the folds; those afterwards are returned.
+        """
         b, form, lines = self.b, self.plan.form, self.plan.geometry.lines
         em = self.emitter
-        em.hoist(self.epilogue.expressions, self.epilogue.written)
+        em.hoist(self.part.expressions, self.epilogue.written)
         if axis == len(lines) - 1:
-            self._columns(at)
-            return
+            return self._columns(at, state)
         line, counter = lines[axis], self.epilogue.axes[axis + 2]
         in_phase = -(-(line.out - lead[axis]) // line.spread)
         banded = axis == 0 and form.planes.is_banded
@@ -201,32 +230,47 @@ class PixelEmitter:
         if banded:
             count = minimum(b, b.sub(count, band), form.planes.band)
         stride = form.sum_strides()[axis + 1]
-        with b.loop(b.i64(0), count) as i:
+        with b.loop(b.i64(0), count, 1, state) as i:
             place = b.add(i.index, band) if banded else i.index
             place = b.add(b.mul(place, b.i64(line.spread)), b.i64(lead[axis]))
             em.enter(counter, place)
-            self._rows(axis + 1, lead, band, b.add(at, b.mul(i.index, b.i64(stride))))
+            start = b.add(at, b.mul(i.index, b.i64(stride)))
+            i.carry(*self._rows(axis + 1, lead, band, start, i.carried))
             em.leave(counter)
+        return i.results
 
-    def _columns(self, at: Value) -> None:
+    def _columns(self, at: Value, state: list[Value]) -> list[Value]:
         b, lanes = self.b, self.plan.form.lanes
         out = self.plan.geometry.lines[-1].out
         whole = out // lanes * lanes
-        if whole:
-            with b.loop(0, whole, lanes) as x:
-                self._vector(x.index, at, lanes)
+        if whole <= UNROLLED * lanes:
+            for x in range(0, whole, lanes):
+                state = self._vector(b.i64(x), at, lanes, state)
+        else:
+            with b.loop(0, whole, lanes, state) as loop:
+                loop.carry(*self._vector(loop.index, at, lanes, loop.carried))
+            state = loop.results
         if out % lanes:
             begin = out - lanes if self.reaches_back else whole
-            self._vector(b.i64(begin), at, lanes if self.reaches_back else out - whole)
+            active = lanes if self.reaches_back else out - whole
+            state = self._vector(b.i64(begin), at, active, state)
+        return state
 
-    def _vector(self, x: Value, at: Value, active: int) -> None:
-        em, lanes = self.emitter, self.plan.form.lanes
+    def _vector(self, x: Value, at: Value, active: int, state: list[Value]) -> list[Value]:
+        em, b, lanes = self.emitter, self.b, self.plan.form.lanes
         axis = self.epilogue.axes[-1]
         em.active = active
         em.enter(axis, x, vectorised=lanes > 1)
-        self.epilogue.write(em, self._sum(x, at, active))
+        taken = self.epilogue.run(self.part, em, self._sum(x, at, active))
+        new = []
+        for fold, old, value in zip(self.part.folds, state, taken, strict=True):
+            (found,) = folding.step(b, fold.fold, [old], value, b.i64(0))
+            if active < lanes:
+                found = b.select(b.first_lanes(active, lanes), found, old)
+            new.append(found)
         em.leave(axis)
         em.active = lanes
+        return new
 
     def _sum(self, x: Value, at: Value, active: int) -> Value:
         """The sums of a vector of outputs, from as many phases as their columns have."""

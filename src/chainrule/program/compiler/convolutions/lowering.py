@@ -64,6 +64,12 @@ def plan_of(x: Instruction, target: Target) -> AnyPlan | None:
     return plan_convolution(describe(x), target)
 
 
+def plans_of(block: Block, target: Target) -> dict[Instruction, AnyPlan]:
+    """The plans of a block's convolutions."""
+    found = ((x, plan_of(x, target)) for x in block.instructions)
+    return {x: plan for x, plan in found if plan is not None}
+
+
 def read_in_vectors(plan: AnyPlan) -> tuple[int, ...]:
     """Operands of which the form reads vectors: they must be in memory."""
     return (0,) if isinstance(plan, PixelPlan | LaneSums) else (0, 1)

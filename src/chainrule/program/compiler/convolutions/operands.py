@@ -17,9 +17,10 @@ from chainrule.program.compiler.indices import (
     integer,
 )
 from chainrule.program.compiler.instructions import Instruction, Tensor
-from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm.builder import Value
 from chainrule.program.compiler.lowering.elements import Indices, loads
+from chainrule.program.compiler.lowering.reductions import Fold
 from chainrule.program.compiler.reading import Reader
 
 
@@ -98,6 +99,27 @@ def constant_places(numbers: Sequence[int]) -> list[Index]:
     return [integer(n) for n in numbers]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What is done with every sum of an image before folds over its pixels are finished.
+
+    Args:
+        values: Values by name.
+        stores: What is written.
+        folds: What is folded over the pixels of an image.
+    """
+
+    values: dict[Tensor, Expression]
+    stores: list[Store]
+    folds: list[FoldInto]
+
+    @property
+    def expressions(self) -> list[Expression]:
+        """All values."""
+        found = [*self.values.values(), *(s.value for s in self.stores)]
+        return [*found, *(f.fold.value for f in self.folds)]
+
+
 class Epilogue:
     """What fusion put behind a convolution, at the axes of its result.
 
@@ -114,37 +136,73 @@ class Epilogue:
         for place, axis in zip(kernel.group.places[result], axes, strict=True):
             if place is not None:
                 table[kernel.outer[place]] = axis_index(axis)
-        self.values: dict[Tensor, Expression] = {}
-        self.stores: list[Store] = []
+        self.passes: list[Pass] = []
         for loop in kernel.loops:
-            self._take(loop, table)
+            self._append(self._pass(loop, table))
 
-    def _take(self, loop: InnerLoop, table: dict[Axis, Index]) -> None:
-        for tensor, value in loop.values.items():
-            self.values[tensor] = value.substitute(table)
+    def _append(self, new: Pass) -> None:
+        """Add a pass; to the last one, if it needs none of that one's folds."""
+        if self.passes:
+            last = self.passes[-1]
+            unfinished = {fold.tensor for fold in last.folds}
+            nodes = (node for x in new.expressions for node in x.walk())
+            if any(isinstance(node, Local) and node.tensor in unfinished for node in nodes):
+                self.passes.append(new)
+                return
+            del self.passes[-1]
+            values = {**last.values, **new.values}
+            new = Pass(values, [*last.stores, *new.stores], [*last.folds, *new.folds])
+        if new.stores or new.folds:
+            self.passes.append(new)
+
+    def _pass(self, loop: InnerLoop, table: dict[Axis, Index]) -> Pass:
+        values = {tensor: value.substitute(table) for tensor, value in loop.values.items()}
+        stores: list[Store] = []
+        folds: list[FoldInto] = []
         for statement in loop.statements:
             where: Indices = tuple(i.substitute(table) for i in statement.indices)
             if isinstance(statement, Store):
                 value = statement.value.substitute(table)
-                self.stores.append(Store(statement.tensor, where, value))
+                stores.append(Store(statement.tensor, where, value))
+            elif statement.tensor is not self.result:
+                fold = statement.fold
+                over = tuple(a for x in fold.over for a in axis_index(x).substitute(table).axes)
+                fold = Fold(fold.kind, over, fold.value.substitute(table), fold.accumulator)
+                folds.append(FoldInto(statement.tensor, fold, where, statement.stored))
             elif statement.stored:
                 own = Local(statement.tensor, frozenset(self.axes))
-                self.stores.append(Store(statement.tensor, where, own))
+                stores.append(Store(statement.tensor, where, own))
+        return Pass(values, stores, folds)
+
+    @property
+    def values(self) -> dict[Tensor, Expression]:
+        """The values of all passes by name."""
+        return {tensor: value for each in self.passes for tensor, value in each.values.items()}
+
+    @property
+    def stores(self) -> list[Store]:
+        """What is written at every element, in order."""
+        return [store for each in self.passes for store in each.stores]
+
+    @property
+    def folds(self) -> list[FoldInto]:
+        """What is folded over the pixels of an image, in order."""
+        return [fold for each in self.passes for fold in each.folds]
 
     @property
     def expressions(self) -> list[Expression]:
         """All values."""
-        return [*self.values.values(), *(s.value for s in self.stores)]
+        return [x for each in self.passes for x in each.expressions]
 
     @property
     def written_in_order(self) -> list[Tensor]:
         """Tensors that are written, in order."""
-        return [s.tensor for s in self.stores]
+        return [s.tensor for s in self.stores] + [f.tensor for f in self.folds if f.stored]
 
     @property
     def written(self) -> frozenset[Tensor]:
         """Tensors that are written."""
-        return frozenset(s.tensor for s in self.stores)
+        return frozenset(self.written_in_order)
 
     @property
     def read(self) -> list[Tensor]:
@@ -152,13 +210,20 @@ class Epilogue:
         return list(dict.fromkeys(x.tensor for e in self.expressions for x in loads(e)))
 
     def write(self, emitter: Emitter, value: Value) -> None:
-        """Write what follows from a sum, at the emitter's counters of the axes."""
+        """Write what follows from a sum, at the emitter's counters of the axes; no folds."""
+        for each in self.passes:
+            self.run(each, emitter, value)
+
+    def run(self, part: Pass, emitter: Emitter, value: Value) -> list[Value]:
+        """Write what a pass makes of a sum; what its folds take in."""
         emitter.locals[self.result] = value
-        for named in self.values.values():
+        for named in part.values.values():
             emitter.emit(named)
-        for store in self.stores:
+        for store in part.stores:
             emitter.store(store.tensor, store.indices, emitter.emit(store.value))
+        taken = [emitter.vector(fold.fold.value) for fold in part.folds]
         del emitter.locals[self.result]
+        return taken
 
     def may_repeat(self, root: Callable[[Tensor], Tensor], axis: Axis) -> bool:
         """True if it may run twice for an element, in vectors that begin anywhere along an axis."""
@@ -169,4 +234,5 @@ class Epilogue:
             for index in s.indices
             for atom in index.terms
         )
-        return not overwritten and not divided and not is_divided(self.expressions, axis)
+        divided = divided or is_divided(self.expressions, axis)
+        return not overwritten and not divided and not self.folds

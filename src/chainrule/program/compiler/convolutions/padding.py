@@ -11,6 +11,7 @@ from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
 
+UNROLLED = 8  # vectors of a row that are copied one after the other
 Read = Callable[[Axis, Axis, Axis, Sequence[Index]], Expression]
 
 
@@ -149,7 +150,10 @@ class Padder:
         if size <= 0:
             return
         whole = size // lanes * lanes
-        if whole:
+        if whole <= UNROLLED * lanes:
+            for place in range(first, first + whole, lanes):
+                self._copy(value, counter, b.i64(place), low, at, lanes)
+        else:
             with b.loop(first, first + whole, lanes) as j:
                 self._copy(value, counter, j.index, low, at, lanes)
         if size % lanes:

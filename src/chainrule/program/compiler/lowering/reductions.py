@@ -36,6 +36,7 @@ class Fold:
 
 Folding = Callable[[Instruction, Indices, Read], Fold]
 FOLDS: dict[str, Folding] = {}
+REDUCTIONS = ("sum", "prod", "max", "min")
 
 
 def folds(*names: str) -> Callable[[Folding], Folding]:
@@ -55,11 +56,16 @@ def accumulator(dtype: Any) -> np.dtype[Any]:
     return np.dtype(np.float32) if kind.itemsize == 2 and kind.kind in "fV" else kind
 
 
-@folds("sum", "prod", "max", "min")
+@folds(*REDUCTIONS)
 def _reduction(x: Instruction, indices: Indices, read: Read) -> Fold:
-    operand = x.operands[0]
-    axes = x.attributes["axes"]
-    over = tuple(Axis(operand.shape[a], f"r{n}") for n, a in enumerate(axes))
+    shape = x.operands[0].shape
+    over = tuple(Axis(shape[a], f"r{n}") for n, a in enumerate(x.attributes["axes"]))
+    return reduction_over(x, over, indices, read)
+
+
+def reduction_over(x: Instruction, over: tuple[Axis, ...], indices: Indices, read: Read) -> Fold:
+    """A ``sum``, ``prod``, ``max`` or ``min`` over given axes, one for each that it folds."""
+    operand, axes = x.operands[0], x.attributes["axes"]
     kept = iter(indices)
     source = tuple(
         axis_index(over[axes.index(a)]) if a in axes else next(kept)

@@ -39,7 +39,7 @@ OF_CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "clothes": {"augment": "clothes", "optimizer": "adamw", "learning_rate": 2e-3, "epochs": 20},
     "photos": {"augment": "photos", "optimizer": "adamw", "weight_decay": 0.05, "epochs": 30},
 }
-# recipes of single models, measured: see docs/models.md
+# recipes of single models, see docs/recipes.md
 OF_MODELS: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "lenet5"): {"learning_rate": 3e-3, "epochs": 25},
     ("digits", "allconv"): {"learning_rate": 3e-3, "epochs": 12},

@@ -30,8 +30,8 @@ def test_a_list_of_the_models_with_their_figures():
 def test_names_and_sources_fit_eighty_columns():
     longest = max(models.names(), key=len)
     source = max((models.architecture(n).source for n in models.names()), key=len)
-    assert len(longest) <= 15
-    assert len(source) <= 24  # beside input 9, parameters 11, multiply-adds 13, four gaps of 2
+    assert len(longest) <= 17
+    assert len(source) <= 24  # beside input 9, parameters 13, multiply-adds 13, four gaps of 1
 
 
 @pytest.mark.slow

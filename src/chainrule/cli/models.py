@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -27,7 +27,9 @@ def models(
     chosen = [known for known in names() if name.lower() in known]
     if not chosen:
         architecture(name)  # fails with the nearest names
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )  # 80 columns have no room for more
     table.add_column("model", no_wrap=True)
     for heading in ("input", "parameters", "multiply-adds"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -35,7 +37,19 @@ def models(
     for known in chosen:
         entry = architecture(known)
         summary = entry.summary()
-        size = "×".join(map(str, entry.input_shape))
-        figures = f"{summary.n_parameters:,}", f"{summary.multiply_adds / 1e6:,.1f} M"
-        table.add_row(known, size, *figures, entry.source)
+        figures = f"{summary.n_parameters:,}", _in_units(summary.multiply_adds)
+        table.add_row(known, _size(entry.input_shape), *figures, entry.source)
     output.print(table)
+
+
+def _size(shape: tuple[Any, ...]) -> str:
+    """3×32×32 for one input, 50 + 50 for several of one dimension."""
+    if shape and isinstance(shape[0], tuple):
+        return " + ".join(map(_size, shape))
+    return "×".join(map(str, shape))
+
+
+def _in_units(multiply_adds: int) -> str:
+    """In millions, in thousands of millions from a hundred thousand millions on."""
+    millions = multiply_adds / 1e6
+    return f"{millions:,.1f} M" if millions < 1e5 else f"{millions / 1e3:,.1f} G"

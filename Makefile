@@ -28,7 +28,7 @@ test-peers: $(VENV)/test-installed
 
 # speed beside PyTorch, JAX and scikit-learn, installed if absent; make bench ARGS="table --quick"
 bench: $(VENV)/installed
-	$(BIN)/python -c "import torch, sklearn, jax" 2>/dev/null \
+	$(BIN)/python -c "import torch, sklearn, jax, onnxruntime, onnx" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks $(ARGS)
 

@@ -18,7 +18,7 @@ from benchmarks.driver import Driver, Measured, Settings, installed_peers, pinne
 from benchmarks.peers import PEERS
 from benchmarks.reference import reference_losses
 from benchmarks.worker import CHECKED_STEPS
-from benchmarks.workloads import WORKLOADS, Network, Product
+from benchmarks.workloads import WORKLOADS, Network, Workload
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,10 +69,13 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def judge(
-    workload: Network | Product, measured: Mapping[str, Measured], one_batch: bool
+    workload: Workload,
+    measured: Mapping[str, Measured],
+    one_batch: bool,
+    exact_losses: Sequence[float] | None,
 ) -> dict[str, Verdict]:
     """Whether each library's results are right."""
-    expected = None
+    expected = None if exact_losses is None else np.array(exact_losses)
     if isinstance(workload, Network):
         order = workload.order(CHECKED_STEPS)
         order = np.broadcast_to(order[:1], order.shape) if one_batch else order
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.workloads or WORKLOADS:
             measured, peaks = driver.measure(name)
             workload = WORKLOADS[name]
-            verdicts = judge(workload, measured, settings.one_batch)
+            verdicts = judge(workload, measured, settings.one_batch, driver.exact_losses)
             results[name] = table.Result(workload, measured, verdicts, peaks)
             _progress("")
             print(table.show(results[name]), flush=True)

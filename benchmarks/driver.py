@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.workloads import WORKLOADS, Network
+from benchmarks.models import Steps
+from benchmarks.workloads import TRAININGS, WORKLOADS, Network
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 600.0
@@ -105,8 +106,9 @@ class Driver:
         """All libraries at a workload, alternating; and the peaks seen meanwhile."""
         workload = WORKLOADS[name]
         chosen = [peer for peer in self.settings.peers if peers.fits(peer, workload)]
-        if isinstance(workload, Network):
+        if isinstance(workload, Network | Steps):
             self._save_data(workload)
+        self._exact(name)
         found = {peer: Measured() for peer in chosen}
         peaks = []
         for number in range(self.settings.rounds):
@@ -114,11 +116,21 @@ class Driver:
             for peer in chosen if number % 2 == 0 else chosen[::-1]:
                 self.say(f"{name}: {peer}, round {number + 1} of {self.settings.rounds}")
                 self._guarded(found[peer], self._timed, name, peer, found[peer])
-        if isinstance(workload, Network):
+        if isinstance(workload, Network | Steps):
             self._beside_the_speed(name, workload, found)
         return found, peaks
 
-    def _beside_the_speed(self, name: str, workload: Network, found: dict[str, Measured]) -> None:
+    def _exact(self, name: str) -> None:
+        """Let PyTorch do a workload in float64, if no formulas of it are written out here."""
+        self.exact_losses: list[float] | None = None
+        if WORKLOADS[name].kind in ("steps", "call") and peers.installed("exact"):
+            self.say(f"{name}: in float64")
+            found = self._run({"job": "exact", "workload": name}, self._cache("exact"))
+            self.exact_losses = found.get("losses")
+
+    def _beside_the_speed(
+        self, name: str, workload: Network | Steps, found: dict[str, Measured]
+    ) -> None:
         for peer, measured in found.items():
             if workload.dropout:
                 self.say(f"{name}: {peer}, losses without dropout")
@@ -135,7 +147,7 @@ class Driver:
                 measured.failure = str(failed)
 
     def _timed(self, name: str, peer: str, measured: Measured) -> None:
-        kind = "speed" if isinstance(WORKLOADS[name], Network) else "product"
+        kind = "speed" if name in TRAININGS else "calls"
         result = self._run({"job": kind, "workload": name, "peer": peer}, self._cache(peer))
         measured.quiet += result["quiet"]
         measured.disturbed += result["disturbed"]
@@ -157,7 +169,7 @@ class Driver:
     def _cache(self, peer: str) -> Path:
         return self.folder / "cache" / peer
 
-    def _save_data(self, network: Network) -> None:
+    def _save_data(self, network: Network | Steps) -> None:
         for kind, array in zip(("inputs", "labels"), network.data(), strict=True):
             np.save(self.folder / f"{network.name}-{kind}.npy", array)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.agreement import Verdict
 from benchmarks.driver import Measured
-from benchmarks.workloads import Network, Product
+from benchmarks.workloads import Product, Workload
 
 OURS = "chainrule"
 
@@ -20,7 +20,7 @@ OURS = "chainrule"
 class Result:
     """A workload, what each library took, whether they agreed, and the peaks (GFLOP/s)."""
 
-    workload: Network | Product
+    workload: Workload
     measured: Mapping[str, Measured]
     verdicts: Mapping[str, Verdict]
     peaks: list[float]
@@ -100,7 +100,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def summary(results: Mapping[str, Result]) -> str:
     """One line a workload: chainrule, the best peer, and how many times faster; products' mean."""
-    lines = ["workload    chainrule µs  best peer             µs    times  of peak"]
+    lines = ["workload     chainrule µs  best peer             µs    times  of peak"]
     ratios = []
     for name, result in results.items():
         best, ours = result.best_peer(), result.measured.get(OURS)
@@ -108,7 +108,7 @@ def summary(results: Mapping[str, Result]) -> str:
             continue
         ratio = result.ratio(OURS)
         lines.append(
-            f"{name:11} {_micro(ours.median):>12}  {best:13} "
+            f"{name:12} {_micro(ours.median):>12}  {best:13} "
             f"{_micro(result.measured[best].median)} {ratio:7.2f}× {result.share(OURS):8.0%}"
             f"{'' if ours.is_quiet and result.measured[best].is_quiet else ' disturbed'}"
         )

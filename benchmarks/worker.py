@@ -6,7 +6,6 @@ The only line on standard output is the result as JSON.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import sys
 import time
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.workloads import FLOAT_BYTES, NETWORKS, PRODUCTS, Network
+from benchmarks.models import Call, Steps
+from benchmarks.workloads import TRAININGS, WORKLOADS, Network, Product
 
 START_SAMPLES = 4096
 """Samples of the data when the start is timed: reading more is no library's merit."""
@@ -30,24 +30,23 @@ QUIET = 0.06
 """A window is quiet where others took less than this share of a core."""
 
 CHECKED_STEPS = 10
-"""First steps whose losses are compared."""
+"""First steps whose losses are compared, at most."""
 
 
 def main() -> None:
     """Run the job that the argument describes."""
     job = json.loads(sys.argv[1])
-    result = {"speed": speed, "start": start, "losses": losses, "product": product, "peak": peak}[
-        job["job"]
-    ](job)
-    print(json.dumps(result))
+    known = (speed, start, losses, exact, calls, peak)
+    jobs = {function.__name__: function for function in known}
+    print(json.dumps(jobs[job["job"]](job)))
 
 
 def speed(job: dict[str, Any]) -> dict[str, Any]:
     """Times of windows, memory, and the losses of the first steps."""
-    from benchmarks.peers import PEERS
+    from benchmarks.peers import import_driver
 
     network = _network(job)
-    importlib.import_module(PEERS[job["peer"]][1])
+    import_driver(job["peer"], network.kind)
     imported = machine.memory("VmRSS")
     training = _open(job, network, None)
     orders = [training.order(_rows(job, network, epoch)) for epoch in range(ORDERS)]
@@ -60,32 +59,49 @@ def speed(job: dict[str, Any]) -> dict[str, Any]:
         return network.chunk
 
     times = windows(run, job)
-    data = network.samples * (network.sizes[0] * FLOAT_BYTES + 8)
-    added = machine.memory("VmHWM") - imported - data - network.resident_bytes
+    added = machine.memory("VmHWM") - imported - network.data_bytes - network.resident_bytes
     return {
         **times,
-        "losses": [float(x) for x in first[:CHECKED_STEPS]],
+        "losses": [float(x) for x in first[: checked_steps(network)]],
         "mean_loss": float(np.mean(first)),
         "memory_bytes": added,
     }
 
 
-def product(job: dict[str, Any]) -> dict[str, Any]:
-    """Times of windows of a matrix product, and how far its result is from NumPy's, float64."""
-    from benchmarks.peers import open_products
+def calls(job: dict[str, Any]) -> dict[str, Any]:
+    """Times of windows of a product or another function, and how far its result is off."""
+    from benchmarks.peers import open_calls
 
-    shape = PRODUCTS[job["workload"]]
-    products = open_products(job["peer"], shape, n_threads=job["threads"], engine=job["engine"])
-    result = products.run(1)
-    left, right = (x.astype(np.float64) for x in shape.operands())
-    exact = (left.T if shape.transposed else left) @ right
+    workload = WORKLOADS[job["workload"]]
+    assert isinstance(workload, Product | Call)
+    options = {"n_threads": job["threads"], "engine": job["engine"]}
+    opened = open_calls(job["peer"], workload, **options)
+    result = opened.run(_checked_calls(workload))
+    expected = _expected(workload, Path(job["data"]))
 
     def run(number: int) -> int:
-        products.run(shape.chunk)
-        return shape.chunk
+        opened.run(workload.chunk)
+        return workload.chunk
 
     run(0)
-    return {**windows(run, job), "error": float(np.abs(result - exact).max() / np.abs(exact).max())}
+    error = None
+    if expected is not None:
+        error = float(np.abs(result - expected).max() / np.abs(expected).max())
+    return {**windows(run, job), "error": error}
+
+
+def _checked_calls(workload: Product | Call) -> int:
+    """After how many calls the result is compared: those of a text depend on the ones before."""
+    return workload.chunk if workload.name == "generation" else 1
+
+
+def _expected(workload: Product | Call, folder: Path) -> np.ndarray | None:
+    """The result in float64: by NumPy, or what the job "exact" left."""
+    if isinstance(workload, Product):
+        left, right = (x.astype(np.float64) for x in workload.operands())
+        return (left.T if workload.transposed else left) @ right
+    kept = folder / f"{workload.name}-exact.npy"
+    return np.load(kept) if kept.exists() else None
 
 
 def windows(run: Callable[[int], int], job: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +129,9 @@ def windows(run: Callable[[int], int], job: dict[str, Any]) -> dict[str, Any]:
 
 def start(job: dict[str, Any]) -> dict[str, Any]:
     """From the start of Python to the end of the first step; the first step less the second."""
-    network = replace(_network(job), samples=START_SAMPLES)
-    training = _open(job, network, START_SAMPLES)
+    whole = _network(job)
+    network = replace(whole, samples=min(START_SAMPLES, whole.samples))
+    training = _open(job, network, network.samples)
     orders = [training.order(row[None]) for row in _rows(job, network, 0)[:2]]
     begun = time.perf_counter()
     training.run(orders[0])
@@ -129,8 +146,21 @@ def losses(job: dict[str, Any]) -> dict[str, Any]:
     """Losses of the first steps without dropout."""
     network = replace(_network(job), dropout=0.0)
     training = _open(job, network, None)
-    found = training.run(training.order(_rows(job, network, 0)[:CHECKED_STEPS]))
+    found = training.run(training.order(_rows(job, network, 0)[: checked_steps(network)]))
     return {"losses": [float(x) for x in found]}
+
+
+def exact(job: dict[str, Any]) -> dict[str, Any]:
+    """What results are compared with, in float64 by PyTorch: losses, or a result in a file."""
+    from benchmarks.peers import open_calls
+
+    workload = WORKLOADS[job["workload"]]
+    if not isinstance(workload, Call):
+        return losses({**job, "peer": "exact"})
+    opened = open_calls("exact", workload, n_threads=job["threads"], engine=None)
+    result = opened.run(_checked_calls(workload))
+    np.save(Path(job["data"]) / f"{workload.name}-exact.npy", result)
+    return {}
 
 
 def peak(job: dict[str, Any]) -> dict[str, Any]:
@@ -141,16 +171,21 @@ def peak(job: dict[str, Any]) -> dict[str, Any]:
     return {"gflops": [kernel.measure(job["threads"]) for _ in range(5)]}
 
 
-def _network(job: dict[str, Any]) -> Network:
-    return NETWORKS[job["workload"]]
+def checked_steps(network: Network | Steps) -> int:
+    """First steps whose losses are compared: of a large network those of a chunk."""
+    return CHECKED_STEPS if isinstance(network, Network) else min(CHECKED_STEPS, network.chunk)
 
 
-def _rows(job: dict[str, Any], network: Network, epoch: int) -> np.ndarray:
+def _network(job: dict[str, Any]) -> Network | Steps:
+    return TRAININGS[job["workload"]]
+
+
+def _rows(job: dict[str, Any], network: Network | Steps, epoch: int) -> np.ndarray:
     rows = network.order(network.chunk, epoch)
     return np.ascontiguousarray(np.broadcast_to(rows[:1], rows.shape)) if job["one_batch"] else rows
 
 
-def _open(job: dict[str, Any], network: Network, samples: int | None) -> Any:
+def _open(job: dict[str, Any], network: Network | Steps, samples: int | None) -> Any:
     from benchmarks.peers import open_training
 
     folder = Path(job["data"])

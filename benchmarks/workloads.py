@@ -7,6 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from benchmarks.models import CALLS, STEPS, Call, Steps
+from benchmarks.orders import shuffled
+
 FLOAT_BYTES = 4
 """All workloads are float32."""
 
@@ -40,6 +43,7 @@ class Network:
     chunk: int
     dropout: float = 0.0
     seed: int = 0
+    kind: str = "network"
 
     @property
     def title(self) -> str:
@@ -62,6 +66,11 @@ class Network:
         """
         layers = [m * n for m, n in zip(self.sizes, self.sizes[1:], strict=False)]
         return 2 * self.batch * (3 * sum(layers) - layers[0])
+
+    @property
+    def data_bytes(self) -> int:
+        """Inputs and labels."""
+        return self.samples * (self.sizes[0] * FLOAT_BYTES + 8)
 
     @property
     def resident_bytes(self) -> int:
@@ -97,13 +106,7 @@ class Network:
             epoch: Which shuffle comes first.
             samples: How many of the samples are used; None: all.
         """
-        rng = np.random.default_rng((self.seed, epoch))
-        count = samples or self.samples
-        a_epoch = count // self.batch
-        epochs = -(-n_steps // a_epoch)
-        used = a_epoch * self.batch
-        rows = [rng.permutation(count)[:used].reshape(-1, self.batch) for _ in range(epochs)]
-        return np.concatenate(rows)[:n_steps].astype(np.int64)
+        return shuffled(samples or self.samples, self.batch, n_steps, (self.seed, epoch))
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Product:
     chunk: int
     transposed: bool = False
     seed: int = 0
+    kind: str = "product"
 
     @property
     def title(self) -> str:
@@ -174,5 +178,10 @@ PRODUCTS = {
 }
 """Matrix products as they occur in steps."""
 
-WORKLOADS: dict[str, Network | Product] = {**NETWORKS, **PRODUCTS}
+Workload = Network | Product | Steps | Call
+
+TRAININGS: dict[str, Network | Steps] = {**NETWORKS, **STEPS}
+"""All that is trained."""
+
+WORKLOADS: dict[str, Workload] = {**TRAININGS, **PRODUCTS, **CALLS}
 """All of them by name."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.peers import open_products, open_training
+from benchmarks.peers import open_calls, open_training
 from benchmarks.reference import reference_losses
 from benchmarks.workloads import NETWORKS, PRODUCTS, Product
 
@@ -65,5 +65,5 @@ def test_a_product_is_what_numpy_computes(transposed):
     product = Product("some", 3, 5, 4, chunk=2, transposed=transposed)
     left, right = product.operands()
     assert left.shape == product.left_shape
-    result = open_products("chainrule", product, n_threads=1, engine="interpreter").run(2)
+    result = open_calls("chainrule", product, n_threads=1, engine="interpreter").run(2)
     np.testing.assert_allclose(result, (left.T if transposed else left) @ right, rtol=1e-5)

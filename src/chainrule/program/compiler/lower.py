@@ -25,10 +25,11 @@ from chainrule.program.compiler.contractions import (
 from chainrule.program.compiler.convolutions.image_lanes_nests import (
     LaneNestEmitter,
     lane_tasks,
-    runs_in_lanes,
+    lanes_of_images,
 )
 from chainrule.program.compiler.convolutions.image_lanes_tensors import (
     bring_images_to_lanes,
+    cheap_again,
     lane_layouts,
 )
 from chainrule.program.compiler.convolutions.lowering import (
@@ -153,7 +154,7 @@ class Lowering:
         bring_images_to_memory(block, is_virtual, self.module.target)
         bring_rows_to_memory(block, is_virtual)
         fusion = Fusion(block, set(), forced)
-        fusion.repeated = repeated
+        fusion.repeated = repeated | cheap_again(block, is_virtual, self._plan_of)
         products = self._products(block, fusion)
         convolutions = convolutions_of(block, fusion.is_leaf, self.module.target)
         fusion.products = {*products, *convolutions}
@@ -350,7 +351,8 @@ class Lowering:
         kernel = KernelBuilder(group, stored, fusion.is_leaf).build(name)
         stored |= set(kernel.writes())
         choice = choose(kernel, self.module.target, self.offset)
-        images = runs_in_lanes(kernel, choice, self.layouts)
+        images = lanes_of_images(kernel, choice, self.layouts, self.offset)
+        choice = images or choice
         if not images:
             kernel = join_axes(kernel, self.offset)
             choice = choose(kernel, self.module.target, self.offset)

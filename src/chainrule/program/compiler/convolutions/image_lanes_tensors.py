@@ -23,6 +23,7 @@ from chainrule.program.compiler.lowering.reductions import FOLDS
 from chainrule.program.compiler.reading import Reader
 
 PlanOf = Callable[[Instruction], "AnyPlan | None"]
+CHEAP = frozenset(("add", "subtract", "multiply", "negative", "greater", "less", "equal"))
 LEAST_AXES = 3  # of a neighbour: images, channels, pixels
 
 
@@ -191,3 +192,46 @@ def _steps_freely(group: Group, plans: Mapping[Instruction, AnyPlan]) -> bool:
     if group.kind == "nest":
         return True
     return group.kind == "product" and isinstance(plans.get(group.members[0]), LaneSums)
+
+
+def cheap_again(
+    block: Block, is_virtual: Callable[[Instruction], bool], plan_of: PlanOf
+) -> set[Instruction]:
+    """Elementwise work that whoever reads it had better do itself, from a tensor in memory anyway.
+
+    1 − tanh² of a convolution's output is as large as the output; written beside it and read much
+    later it costs memory traffic, computed again two operations.
+    """
+    plans = [x for x in block.instructions if isinstance(plan_of(x), LaneSums)]
+    batches = {x.result.shape[0] for x in plans}
+    users, kept = block.users(), set(block.outputs)
+    source_of: dict[Tensor, Tensor] = {}  # of a chain's result, what it is computed from
+    chains: dict[Tensor, set[Instruction]] = {}
+    for x in block.instructions:
+        if x.op.name not in CHEAP or len(x.results) != 1 or x.result in kept:
+            continue
+        shape = x.result.shape
+        sources = {source_of.get(o, o) for o in x.operands if not _is_uniform(o)}
+        if len(sources) != 1 or len(shape) < LEAST_AXES or shape[0] not in batches:
+            continue
+        (source,) = sources
+        chain = {x}.union(*(chains.get(o, set()) for o in x.operands))
+        once = all(len(set(users.get(m.result, []))) == 1 for m in chain)
+        if once and source.shape == shape and source.producer is not None:
+            source_of[x.result], chains[x.result] = source, chain
+    found: set[Instruction] = set()
+    for end, source in source_of.items():
+        others = [u for u in users[source] if u not in chains[end]]
+        in_memory = any(is_virtual(u) or u.op.name not in ELEMENTS for u in others)
+        last = users[end][0].result not in source_of if users[end][0].results else True
+        if last and in_memory and source.producer is not None and not is_virtual(source.producer):
+            found |= chains[end]
+    return found
+
+
+def _is_uniform(x: Tensor) -> bool:
+    """True for copies of one number."""
+    if x.size == 1:
+        return True
+    made = x.producer
+    return made is not None and made.op.name == "broadcast_to" and made.operands[0].size == 1

@@ -12,6 +12,7 @@ SLOW = {
     "date_translation",
     "digits",
     "lenet_mnist",
+    "long_memory",
     "optimizers_race",
     "masked_letters",
     "review_sentences",

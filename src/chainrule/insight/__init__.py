@@ -31,6 +31,7 @@ from chainrule.insight.saliency import (
     smooth_grad,
 )
 from chainrule.insight.sanity import SanityCheck, edge_detector, rank_correlation, sanity_check
+from chainrule.insight.through_time import gradients_through_time
 
 __all__ = [
     "Equivariance",
@@ -53,6 +54,7 @@ __all__ = [
     "grad_cam",
     "gradient",
     "gradient_x_input",
+    "gradients_through_time",
     "integrated_gradients",
     "layer_shapes",
     "maximize_activation",

@@ -107,3 +107,37 @@ def schedule_curve(
         return figure
     ends = f"from {values[0]:.4g} to {values[-1]:.4g}"
     return save(figure, path, f"Learning rate over {len(values)} {x_label}s, {ends}")
+
+
+def gradients_through_time(
+    norms: Mapping[str, Sequence[float]], path: str | Path, *, step: int = -1
+) -> Path:
+    """Draw how gradients shrink or grow on their way back through time, on a logarithmic axis.
+
+    Args:
+        norms: Name of a model → a norm for each step, as ``insight.gradients_through_time`` gives
+            them; at most as many as there are colours to tell apart, six.
+        path: PNG file to write.
+        step: The step whose output was asked about; later ones are not drawn.
+
+    Raises:
+        DataError: There is no model, or more than six.
+    """
+    if not 0 < len(norms) <= len(COLOURS):
+        raise DataError(
+            "there is nothing to draw, or too much for one picture",
+            expected=f"1 to {len(COLOURS)} models",
+            got=str(len(norms)),
+        )
+    figure = new_figure(5.6, 3.4)
+    axes = figure.subplots()
+    described = []
+    for colour, (name, values) in zip(COLOURS, norms.items(), strict=False):
+        seen = [float(v) for v in values][: step % len(values) + 1][::-1]
+        back = [n for n, v in enumerate(seen) if v > 0]
+        axes.plot(back, [seen[n] for n in back], color=colour, label=name)
+        described.append(f"{name} from {seen[0]:.3g} to {seen[-1]:.3g} over {len(seen)} steps")
+    axes.set_yscale("log")
+    plain_axes(axes, "steps back", "norm of the gradient by the input")
+    axes.legend(frameon=False)
+    return save(figure, path, "Gradients through time: " + "; ".join(described))

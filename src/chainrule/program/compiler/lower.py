@@ -480,9 +480,9 @@ class Lowering:
             REGISTRY["barrier"], [source], {}, [(source.shape, source.dtype)], NOWHERE
         )
         block = Block([source], [instruction], [instruction.result])
+        self.aliases[instruction.result] = target  # before: elements lie as the target's do
         (item,) = self.lower(block, {instruction.result})
         assert isinstance(item, KernelItem)
-        self.aliases[instruction.result] = target
         return item
 
 

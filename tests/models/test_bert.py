@@ -7,7 +7,7 @@ from torch_agreement import agree_with_torch, words
 import chainrule as cr
 from chainrule import models, nn
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.models.bert import IGNORED
+from chainrule.models.bert_heads import IGNORED
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,12 @@
 
 from chainrule.models.alexnet import AlexNet, ZFNet, alexnet, alexnet_2012, zfnet
 from chainrule.models.allconv import AllConvolutional, allconv
-from chainrule.models.bert import (
-    Bert,
+from chainrule.models.bert import Bert, BertLayer, bert_base, bert_large, minilm_l6
+from chainrule.models.bert_heads import (
     BertForMaskedLM,
     BertForPreTraining,
-    BertLayer,
-    bert_base,
-    bert_large,
     bert_pretraining,
     mask_tokens,
-    minilm_l6,
 )
 from chainrule.models.cifar_resnet import (
     CifarResNet,

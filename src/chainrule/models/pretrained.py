@@ -16,7 +16,8 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.errors import DataError
-from chainrule.models.bert import Bert, BertForPreTraining
+from chainrule.models.bert import Bert
+from chainrule.models.bert_heads import BertForPreTraining
 from chainrule.models.gpt import GPT
 from chainrule.ops.origin import here
 

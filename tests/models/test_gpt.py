@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from torch_agreement import agree_with_torch
 
 import chainrule as cr
 from chainrule import models, nn
@@ -126,3 +127,49 @@ def test_gradients_agree_with_finite_differences(engine):
         found.append(loss_of(model).item())
     wanted = sum((grads[p].numpy() * direction[p]).sum() for p in start)
     assert (found[0] - found[1]) / 2e-5 == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("bias", "tied", "gelu", "engine"),
+    [(True, True, "tanh", "interpreter"), (False, False, "exact", "compiler")],
+)
+def test_values_and_gradients_agree_with_pytorch(bias, tied, gelu, engine):
+    torch = pytest.importorskip("torch")
+    T, F = torch.nn, torch.nn.functional
+
+    class Block(T.Module):
+        def __init__(self):
+            super().__init__()
+            self.ln_1, self.ln_2 = T.LayerNorm(12, bias=bias), T.LayerNorm(12, bias=bias)
+            layers = {"c_attn": T.Linear(12, 36, bias), "c_proj": T.Linear(12, 12, bias)}
+            self.attn = T.ModuleDict(layers)
+            layers = {"c_fc": T.Linear(12, 48, bias), "c_proj": T.Linear(48, 12, bias)}
+            self.mlp = T.ModuleDict(layers)
+
+        def forward(self, x):
+            parts = self.attn["c_attn"](self.ln_1(x)).chunk(3, dim=-1)
+            q, k, v = (part.unflatten(2, (3, 4)).transpose(1, 2) for part in parts)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+            x = x + self.attn["c_proj"](y)
+            inner = self.mlp["c_fc"](self.ln_2(x))
+            approximate = "tanh" if gelu == "tanh" else "none"
+            return x + self.mlp["c_proj"](F.gelu(inner, approximate=approximate))
+
+    class Peer(T.Module):
+        def __init__(self):
+            super().__init__()
+            self.wte, self.wpe = T.Embedding(WORDS, 12), T.Embedding(8, 12)
+            self.h = T.ModuleList([Block()])
+            self.ln_f, self.lm_head = T.LayerNorm(12, bias=bias), T.Linear(12, WORDS, bias=False)
+            if tied:
+                self.lm_head.weight = self.wte.weight
+
+        def forward(self, tokens):
+            x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+            return self.lm_head(self.ln_f(self.h[0](x)))
+
+    ours = models.GPT(
+        WORDS, 8, width=12, num_layers=1, num_heads=3, bias=bias, tied=tied, gelu=gelu
+    )
+    agree_with_torch(ours, Peer(), tokens(2, 7), engines=[engine], tolerance=5e-5)

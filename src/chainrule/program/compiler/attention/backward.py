@@ -18,7 +18,8 @@ from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
 from chainrule.program.compiler.products.dot import add_lanes
-from chainrule.program.compiler.products.product import minimum, quotient, remainder
+from chainrule.program.compiler.products.product import maximum, minimum, quotient, remainder
+from chainrule.program.compiler.products.tiling import Tiling
 
 
 class BackwardEmitter:
@@ -159,34 +160,65 @@ class BackwardEmitter:
             b.store(delta, blocks.at(self.deltas, i.index))
 
     def _weights(self, start: Value, first: Value) -> None:
-        """P into ``weights``, dS into ``slopes``."""
+        """P into ``weights``, dS into ``slopes``; 0 where a query does not look."""
         g, b, blocks = self.geometry, self.b, self.blocks
         for width, left, right, target in (
             (g.features, self.queries, self.turned_keys, self.weights),
             (g.value_features, self.given, self.turned_values, self.slopes),
         ):
+            if g.causal and g.block_keys % g.width == 0:
+                self._seen_products(start, first, width, left, right, target)
+                continue
             blocks.multiply(
                 (g.block_queries, g.block_keys, width),
                 (left, width, 1),
                 (right, g.block_keys),
                 blocks.into(target, g.block_keys, add=False),
             )
-        factor = b.constant(blocks.type, g.scale)
         with b.loop(0, g.block_queries) as i:
-            norm = b.splat(b.load(g.element, blocks.at(self.norms, i.index)), g.lanes)
-            delta = b.splat(b.load(g.element, blocks.at(self.deltas, i.index)), g.lanes)
-            row = b.mul(i.index, b.i64(g.block_keys))
             query = b.sub(b.add(start, i.index), first)
-            with b.loop(0, g.block_keys, g.lanes) as j:
-                place = b.add(row, j.index)
-                weight, slope = blocks.at(self.weights, place), blocks.at(self.slopes, place)
-                score = b.load(blocks.type, weight)
-                p = FUNCTIONS["exp"](b, b.sub(b.mul(score, factor), norm))
-                if g.causal:
-                    p = b.select(self._seen(query, j.index), p, b.zero(blocks.type))
-                b.store(p, weight)
-                off = b.sub(b.load(blocks.type, slope), delta)
-                b.store(b.mul(b.mul(p, factor), off), slope)
+            bound = b.i64(g.block_keys)
+            if g.causal:
+                bound = b.binary("and", b.add(query, b.i64(g.lanes)), b.i64(-g.lanes))
+                bound = maximum(b, minimum(b, bound, g.block_keys), 0)
+            row = b.mul(i.index, b.i64(g.block_keys))
+            self._row_of_weights(i.index, row, query, bound)
+            with b.loop(bound, b.i64(g.block_keys), g.lanes) as j:
+                for matrix in (self.weights, self.slopes):
+                    b.store(b.zero(blocks.type), blocks.at(matrix, b.add(row, j.index)))
+
+    def _seen_products(
+        self, start: Value, first: Value, width: int, left: Value, right: Value, target: Value
+    ) -> None:
+        """Products of queries and keys, panel by panel, without tiles that see none of its keys."""
+        g, b, blocks = self.geometry, self.b, self.blocks
+        tiling = Tiling(g.block_queries, g.tile_rows)
+        with b.loop(0, g.block_keys, g.width) as panel:
+            row = maximum(b, b.sub(b.add(first, panel.index), start), 0)
+            begin = quotient(b, row, tiling.size)
+            blocks.multiply(
+                (g.block_queries, g.width, width),
+                (left, width, 1),
+                (blocks.at(right, panel.index), g.block_keys),
+                blocks.into(blocks.at(target, panel.index), g.block_keys, add=False),
+                (begin, b.i64(tiling.count)),
+            )
+
+    def _row_of_weights(self, i: Value, row: Value, query: Value, bound: Value) -> None:
+        g, b, blocks = self.geometry, self.b, self.blocks
+        factor = b.constant(blocks.type, g.scale)
+        norm = b.splat(b.load(g.element, blocks.at(self.norms, i)), g.lanes)
+        delta = b.splat(b.load(g.element, blocks.at(self.deltas, i)), g.lanes)
+        with b.loop(b.i64(0), bound, g.lanes) as j:
+            place = b.add(row, j.index)
+            weight, slope = blocks.at(self.weights, place), blocks.at(self.slopes, place)
+            score = b.load(blocks.type, weight)
+            p = FUNCTIONS["exp"](b, b.sub(b.mul(score, factor), norm))
+            if g.causal:
+                p = b.select(self._seen(query, j.index), p, b.zero(blocks.type))
+            b.store(p, weight)
+            off = b.sub(b.load(blocks.type, slope), delta)
+            b.store(b.mul(b.mul(p, factor), off), slope)
 
     def _seen(self, query: Value, key: Value) -> Value:
         """Which of a vector of keys a query sees; both counted from the block's first key."""

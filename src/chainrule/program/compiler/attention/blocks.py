@@ -162,7 +162,7 @@ class Blocks:
         left: tuple[Value, int, int],
         right: tuple[Value, int],
         write: Callable[[Value, Value, Value], None],
-        tiles: Value | None = None,
+        tiles: tuple[Value, Value] | None = None,
     ) -> None:
         """A product of two blocks in the cache.
 
@@ -171,7 +171,8 @@ class Blocks:
             left: Address, strides of rows and of the depth.
             right: Address, stride of the depth; columns are contiguous.
             write: Called with row, column and a vector of sums.
-            tiles: Tiles of rows to do, where not all are wanted; then there is one of columns.
+            tiles: First tile of rows to do and the one after the last, where not all are wanted;
+                then there is one of columns.
         """
         b, g = self.b, self.geometry
         rows, columns, depth = sizes
@@ -194,12 +195,12 @@ class Blocks:
             lambda i, m: i.offset(left[0], i.mul(m, i.i64(left[1])), self.element),
             lambda i, n: i.offset(right[0], n, self.element),
         )
-        end = b.i64(form.tasks) if tiles is None else tiles
+        begin, end = (b.i64(0), b.i64(form.tasks)) if tiles is None else tiles
 
         def epilogue(_: Builder, m: Value, n: Value, x: Value, lanes: int) -> None:
             write(m, n, x)
 
-        emit_outer(form, b, b.i64(0), frozen(b, end), access, epilogue, True)
+        emit_outer(form, b, begin, frozen(b, end), access, epilogue, True)
 
     def into(
         self, target: Value, pitch: int, *, add: bool

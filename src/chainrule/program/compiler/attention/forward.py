@@ -128,7 +128,7 @@ class ForwardEmitter:
             (self.keys, g.features, 1),
             (blocks.at(self.turned, place), g.width),
             blocks.into(self.scores, g.width, add=False),
-            tiles,
+            (b.i64(0), tiles),
         )
 
     def _weights(self, panel: Value, query: Value, first: Value, rows: Value) -> None:

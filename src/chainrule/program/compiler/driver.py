@@ -41,7 +41,7 @@ from chainrule.program.compiler.table import (
 )
 
 WORTH_DRAWING = 200.0  # microseconds of a kernel from which an uneven split costs more than draws
-DRAWS = 8  # pieces a thread draws of one kernel, at most
+DRAWS = 16  # pieces a thread draws of one kernel, at most
 
 
 class Driver:
@@ -162,6 +162,9 @@ class Driver:
     def _draw(self, item: KernelItem) -> None:
         """Threads draw pieces from a counter, so that none waits for a slower one for long.
 
+        Every second kernel begins with the last piece: what the one before wrote last is likely
+        to be in the cache still.
+
         The counter only grows: a run of the kernel takes one draw for each piece and one more for
         each thread, which finds nothing left; every thread keeps count of the runs.
         """
@@ -172,12 +175,15 @@ class Driver:
         pieces = b.binary("udiv", b.add(tasks, b.sub(size, b.i64(1))), size)
         counter = b.offset(self.counters, 8 * self.n_drawn, "i64")
         self.n_drawn += 1
+        backwards = self.n_drawn % 2 == 0
         before = b.stack("i64", 1, 8, zeroed=True)
         first = b.load("i64", before)
         with b.repeat() as stop_unless:
             drawn = b.define("i64", f"atomicrmw add ptr {counter.name}, i64 1 monotonic")
             piece = b.sub(drawn, first)
             stop_unless(b.compare("ult", piece, pieces))
+            if backwards:
+                piece = b.sub(b.sub(pieces, b.i64(1)), piece)
             begin = b.mul(piece, size)
             end = b.add(begin, size)
             over = b.compare("ugt", end, tasks)

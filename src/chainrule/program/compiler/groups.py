@@ -14,7 +14,7 @@ An instruction may join only if nothing it needs otherwise runs after the group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from chainrule.program.compiler.expressions import Expression, Load
 from chainrule.program.compiler.indices import Axis, axis_index
@@ -84,7 +84,8 @@ class Fusion:
         self.block = block
         self.inputs = set(block.inputs)  # of a copy, results of another block are inputs
         self.products = products
-        self.summing: set[Instruction] = set()  # convolutions that can fold each image's pixels
+        # convolutions that can fold each image's pixels; True: and then go over them again
+        self.summing: dict[Instruction, bool] = {}
         self.repeated: set[Instruction] = set()  # computed by every reader, although no movement
         self.forced = forced
         self.groups: list[Group] = []
@@ -136,19 +137,23 @@ class Fusion:
         if len(homes) != 1:
             return
         (home,) = homes
-        if home.kind == "single" or home.outer != group.outer:
+        if home.kind == "single" or sorted(home.outer) != sorted(group.outer):
             return
         if home.kind == "product" and any(map(group.has_inner_axes, own)):
             return
         if len(home.members) + len(members) > 200:
             return
-        if not all(self._reads_aligned(user, own, group, home) for user in users):
+        turned: dict[int, int] = {}
+        if not all(self._reads_aligned(user, own, group, home, turned) for user in users):
+            return
+        if sorted(turned) != list(range(len(group.outer))) or len({*turned.values()}) < len(turned):
             return
         first = 1 if home.kind == "product" else 0
         home.members[first:first] = members
         for tensor in own:
             self.group_of[tensor] = home
-            home.places[tensor] = group.places[tensor]
+            places = group.places[tensor]
+            home.places[tensor] = tuple(None if p is None else turned[p] for p in places)
         group.members = [m for m in group.members if m not in members]
         if group.members:
             return  # the home still runs after it, which is earlier than it needs to
@@ -168,9 +173,22 @@ class Fusion:
         ]
 
     def _reads_aligned(
-        self, user: Instruction, tensors: set[Tensor], group: Group, home: Group
+        self,
+        user: Instruction,
+        tensors: set[Tensor],
+        group: Group,
+        home: Group,
+        turned: dict[int, int],
     ) -> bool:
-        """True if the user reads the tensors at its own group's loop counters."""
+        """True if the user reads the tensors at its own group's loop counters.
+
+        Args:
+            user: Reads some of them.
+            tensors: Those of the group.
+            group: Whose they are.
+            home: The user's group.
+            turned: Loop of the group → loop of the home that takes its place; is added to.
+        """
         if user in self.products or self._is_single(user):
             return False
         reads = read_pattern(user, self.is_leaf)
@@ -180,7 +198,12 @@ class Fusion:
                 continue
             for index, place in zip(load.indices, group.places[load.tensor], strict=True):
                 axis = index.as_axis()
-                if place is not None and (axis is None or own.get(axis) != place):
+                if place is None:
+                    continue
+                loop = None if axis is None else own.get(axis)
+                if loop is None or home.outer[loop] != group.outer[place]:
+                    return False
+                if turned.setdefault(place, loop) != loop:
                     return False
         return True
 
@@ -326,7 +349,7 @@ class Fusion:
         inner = [a for a in reads.axes if a.extent != 1 and a not in matched]
         if group.kind == "product" and instruction.op.name in FOLDS:
             return self._try_pixels(instruction, group, needed, reads, matched)
-        if group.kind == "product" and inner:
+        if group.kind == "product" and (inner or not self._is_finished(group, own)):
             return False  # there is one sum at a time, and no loop around what is made of it
         if inner and _work(instruction) > max(MANY_TIMES * group.work, SMALL_LOOPS):
             return False  # what follows from a few numbers has better loops of its own
@@ -357,6 +380,9 @@ class Fusion:
         first = group.members[0]
         if first not in self.summing or instruction.op.name not in REDUCTIONS:
             return False
+        same = instruction.result.dtype == first.result.dtype
+        if not self._is_finished(group, reads.loads) or not (self.summing[first] or same):
+            return False
         pixels = {p for p in group.places[first.result][2:] if p is not None}
         over = tuple(matched.get(a) for a in reads.over)
         kept = [matched.get(a) for a in reads.axes if a.extent != 1]
@@ -367,6 +393,11 @@ class Fusion:
         self._join(instruction, group, tuple(matched.get(a) for a in reads.axes), needed)
         group.over[instruction.result] = over
         return True
+
+    def _is_finished(self, group: Group, read: Sequence[Load]) -> bool:
+        """True if no fold over a convolution's pixels is read before the last of them is there."""
+        again = self.summing.get(group.members[0], True)
+        return again or not any(load.tensor in group.over for load in read)
 
     def _match(self, group: Group, reads: _Reads, own: Sequence[Load]) -> dict[Axis, int] | None:
         """Which axis of the reader is which common loop; None if a member is read elsewhere."""
@@ -475,17 +506,25 @@ def _all_outer(
     return tuple(outer), tuple(places)
 
 
-def ordered(groups: Sequence[Group]) -> list[Group]:
-    """The groups so that each comes after its ancestors; otherwise in order of their numbers."""
-    done = 0
+def ordered(groups: Sequence[Group], early: Collection[Instruction] = ()) -> list[Group]:
+    """The groups so that each comes after its ancestors; otherwise in order of their numbers.
+
+    Args:
+        groups: Groups by number.
+        early: Founders of groups that run as soon as they can, if no group needs theirs: what they
+            read is then still in the cache, and its memory is free the sooner.
+    """
+    done = needed = 0
+    for group in groups:
+        needed |= group.ancestors
     pending = [g for g in groups if g.kind != "empty"]
     result: list[Group] = []
     while pending:
-        for group in pending:
-            if group.ancestors & ~done == 0:
-                break
-        else:
+        ready = [g for g in pending if g.ancestors & ~done == 0]
+        if not ready:
             raise AssertionError("groups depend on each other in a circle")
+        last = [g for g in ready if g.members[0] in early and not needed >> g.number & 1]
+        group = last[0] if last else ready[0]
         pending.remove(group)
         result.append(group)
         done |= 1 << group.number

@@ -40,7 +40,7 @@ from chainrule.program.compiler.convolutions.lowering import (
     plans_of,
 )
 from chainrule.program.compiler.convolutions.planning import AnyPlan
-from chainrule.program.compiler.convolutions.statistics import can_sum, split_sums
+from chainrule.program.compiler.convolutions.statistics import split_sums, summing
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -158,12 +158,13 @@ class Lowering:
         products = self._products(block, fusion)
         convolutions = convolutions_of(block, fusion.is_leaf, self.module.target)
         fusion.products = {*products, *convolutions}
-        fusion.summing = {x for x in convolutions if can_sum(self._plan_of(x))}
+        plans = plans_of(block, self.module.target)
+        fusion.summing = summing({x: plans[x] for x in convolutions})
         fusion.run()
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, {**(writes or {}), **(carried or {})}, loss)
         given = given | ((carried or {}).keys() - in_place.keys())
-        groups = ordered(fusion.groups)
+        groups = ordered(fusion.groups, convolutions)
         self._lay_out(block, fusion, products, in_place, stored - given, set(resident))
         free = {t for t in stored - given - forced if self.root(t) is t and t.producer is not None}
         self.layouts |= lane_layouts(block, fusion, convolutions, free, self._plan_of)

@@ -26,7 +26,7 @@ MOST_LINES = 8  # asked for at one row
 BLOCK = 64  # channels of either side in a task
 LEAST_PIXELS = 64  # for which a tile of sums is worth loading
 MOST_PARTS = 16
-PARTIAL_SUMS = 1 << 17  # elements of all parts' sums together, about
+PARTIAL_SUMS = 1 << 19  # elements of all parts' sums together, about
 
 
 @dataclass(frozen=True)

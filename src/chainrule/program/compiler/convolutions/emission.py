@@ -110,6 +110,10 @@ class PixelEmitter:
         self.b = b
         image = b.stack(g.element, form.planes.size)
         self.sums = b.stack(g.element, form.buffer_size)
+        n_folds = len(self.epilogue.folds)
+        self.kept = b.stack(
+            g.element, max(1, n_folds * form.channels.tall[1] * form.planes.images * form.lanes)
+        )
         self.writer = TileWriter(form, b.module, b, image, self.sums)
         self.emitter = Emitter(b, memory, form.lanes)
         self.emitter.named = self.epilogue.values
@@ -187,19 +191,39 @@ class PixelEmitter:
             with b.loop(0, form.planes.images) as n:
                 em.enter(axes[0], b.add(image, n.index))
                 start = b.add(at, b.mul(n.index, b.i64(strides[0])))
+                number = b.add(b.mul(i.index, b.i64(form.planes.images)), n.index)
                 for each in self.epilogue.passes:
-                    self._pass(each, lead, band, start)
+                    self._pass(each, lead, band, start, number)
                 for fold in self.epilogue.folds:
-                    del em.locals[fold.tensor]
+                    em.locals.pop(fold.tensor, None)
                 em.leave(axes[0])
             em.leave(axes[1])
 
-    def _pass(self, part: Pass, lead: Sequence[int], band: Value, at: Value) -> None:
-        """One pass over the pixels of an image; its folds are finished afterwards."""
-        em, lanes = self.emitter, self.plan.form.lanes
+    def _pass(self, part: Pass, lead: Sequence[int], band: Value, at: Value, number: Value) -> None:
+        """One pass over the pixels of an image; its folds are finished after the last phase.
+
+        Args:
+            part: What is done.
+            lead: Phases of all axes but the last.
+            band: First output along the first axis.
+            at: The place of the sums.
+            number: Of the channel and image, among those of the tile.
+        """
+        b, em, lanes = self.b, self.emitter, self.plan.form.lanes
         self.part = part
-        state = [v for f in part.folds for v in folding.start(self.b, f.fold, lanes)]
-        state = self._rows(0, lead, band, at, state)
+        start = [v for f in part.folds for v in folding.start(b, f.fold, lanes)]
+        kept = [b.mul(number, b.i64(len(start) * lanes)) for _ in start]
+        kept = [
+            b.offset(self.kept, b.add(place, b.i64(i * lanes)), self.plan.geometry.element)
+            for i, place in enumerate(kept)
+        ]
+        if any(lead):
+            start = [b.load(v.type, pointer) for v, pointer in zip(start, kept, strict=True)]
+        state = self._rows(0, lead, band, at, start)
+        if any(p + 1 < x.spread for p, x in zip(lead, self.plan.geometry.lines, strict=False)):
+            for value, pointer in zip(state, kept, strict=True):
+                b.store(value, pointer)
+            return
         for fold, register in zip(part.folds, state, strict=True):
             (value,) = folding.across(self.b, fold.fold, [register])
             em.locals[fold.tensor] = value

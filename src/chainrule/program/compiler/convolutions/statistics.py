@@ -34,11 +34,18 @@ MOST_OPS = 8  # that are computed again for a reader
 ALIGNED = frozenset((*CHEAP, "where", "abs", "cast", "greater_equal", "less_equal"))
 
 
-def can_sum(plan: AnyPlan | None) -> bool:
-    """True if a convolution's kernel can sum over the pixels of each image as it writes them."""
-    if not isinstance(plan, PixelPlan) or plan.form.planes.is_banded:
-        return False
-    return all(line.spread == 1 for line in plan.geometry.lines)
+def summing(plans: Mapping[Instruction, AnyPlan]) -> dict[Instruction, bool]:
+    """The convolutions whose kernels can fold over the pixels of each image as they write them.
+
+    Returns:
+        With each whether it may go over the pixels again when a fold is finished: not where rows
+        are written in several phases.
+    """
+    return {
+        x: all(line.spread == 1 for line in plan.geometry.lines[:-1])
+        for x, plan in plans.items()
+        if isinstance(plan, PixelPlan) and not plan.form.planes.is_banded
+    }
 
 
 def split_sums(block: Block, plans: Mapping[Instruction, AnyPlan]) -> set[Instruction]:

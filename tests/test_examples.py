@@ -16,6 +16,7 @@ SLOW = {
     "optimizers_race",
     "masked_letters",
     "review_sentences",
+    "shakespeare",
     "spectrograms_and_photographs",
     "volumes_and_video",
     "waveforms_and_skeletons",

@@ -18,7 +18,6 @@ import numpy as np
 
 from chainrule import nn, ops
 from chainrule.array import Array
-from chainrule.data.text.subwords import SubwordTokenizer
 from chainrule.errors import DataError
 from chainrule.models.bert import Bert
 from chainrule.models.pretrained import load_bert
@@ -178,6 +177,9 @@ def load_sentence_encoder(folder: str | Path, *, engine: str | None = None) -> S
             where=str(here()),
         )
     bert = load_bert(folder)
+    # data sets and their readers are much to import for those who want another model
+    from chainrule.data.text.subwords import SubwordTokenizer
+
     tokenizer = SubwordTokenizer.load(folder / "tokenizer.json").tokenizer
     longest = _entries(folder / "sentence_bert_config.json").get("max_seq_length")
     return SentenceEmbedder(SentenceEncoder(bert), tokenizer, longest, engine=engine)

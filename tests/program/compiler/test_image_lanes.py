@@ -140,6 +140,7 @@ def test_which_convolutions_take_the_form():
         {"batch": 1},
         {"channels": 64, "outs": 64},
         {"groups": 2},
+        {"lines": (Line(14, 1, 14), Line(14, 1, 14))},
         {"lines": (Line(300, 5, 296), Line(300, 5, 296))},
     ):
         assert plan_lanes(dataclasses.replace(lenet, **changed), target) is None

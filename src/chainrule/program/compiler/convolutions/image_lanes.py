@@ -23,6 +23,7 @@ from chainrule.program.compiler.products.tiling import Tiling
 from chainrule.program.compiler.target import Target
 
 MOST_CHANNELS = 16  # of the side with fewer channels
+LEAST_PLACES = 4  # of a kernel: with fewer, laying out what stands around it costs too much
 MOST_COLUMNS = 16  # of a kernel
 MOST_TAPS = 512  # multiply-adds that are written out for one tile, all its forms together
 TASKS = 16
@@ -263,6 +264,8 @@ def plan_lanes(geometry: Geometry, target: Target) -> LaneSums | None:
     inside, outside = (math.prod(getattr(x, name) for x in g.lines) for name in ("source", "out"))
     if not _fits(g, target, g.batch, (g.channels, g.outs), (inside, outside)):
         return None
+    if math.prod(x.kernel for x in g.lines) < LEAST_PLACES:
+        return None
     best: LaneSums | None = None
     least = math.inf
     for height in range(1, min(g.outs, target.registers) + 1):
@@ -298,6 +301,8 @@ def plan_lane_gradient(geometry: Geometry, target: Target) -> LaneGradient | Non
         math.prod(getattr(x, name) for x in g.lines) for name in ("source", "kernel")
     )
     if not _fits(g, target, g.channels, (g.batch, g.outs), (inside, outside)):
+        return None
+    if math.prod(x.out for x in g.lines) < LEAST_PLACES:
         return None
     best: tuple[int, int, int] | None = None
     least = math.inf

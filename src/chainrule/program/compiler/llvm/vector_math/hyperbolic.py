@@ -5,11 +5,7 @@ from __future__ import annotations
 import math
 
 from chainrule.program.compiler.llvm.builder import Builder, Value, element_of
-from chainrule.program.compiler.llvm.vector_math.exponential import (
-    EXPM1,
-    EXPM1_RELATIVE,
-    reduce,
-)
+from chainrule.program.compiler.llvm.vector_math.exponential import EXPM1, reduce
 from chainrule.program.compiler.llvm.vector_math.logarithm import log1p, log_of_sum
 from chainrule.program.compiler.llvm.vector_math.parts import (
     absolute,
@@ -70,15 +66,12 @@ _TANH_IS_ONE = {"float": 9.1, "double": 19.1}
 
 
 def tanh(b: Builder, x: Value) -> Value:
-    """Hyperbolic tangent: float within 2.6 ulp, double (and float without fma) within 1.7.
+    """Hyperbolic tangent: float and double within 1.7 ulp.
 
     A polynomial below 0.55, above it 1 − 2 / (exp(2·|x|) + 1), where the subtraction takes at most
-    half of its number away. Of float, where there is a fused multiply-add, in half the time: see
-    ``_short_tanh``.
+    half of its number away.
     """
     element = element_of(x.type)
-    if element == "float" and b.module.target.has_fma:
-        return _short_tanh(b, x)
     size = absolute(b, x)
     limited = at_most(b, size, _TANH_IS_ONE[element])
     shifted, r = reduce(b, limited, factor=2.0)
@@ -89,25 +82,6 @@ def tanh(b: Builder, x: Value) -> Value:
     square = b.mul(limited, limited)
     small = fma(b, b.mul(square, limited), polynomial(b, square, TANH[element]), limited)
     result = b.select(compare(b, "olt", size, 0.55), small, large)
-    return with_sign(b, result, x, size)
-
-
-def _short_tanh(b: Builder, x: Value) -> Value:
-    """h / (h + 1) with h = ½·(exp(2·|x|) − 1), for all sizes of x alike.
-
-    h comes from exp(r) − 1 = r + r²·q(r) with a single rounding behind it, the quotient adds two.
-    """
-    size = absolute(b, x)
-    shifted, r = reduce(b, at_most(b, size, _TANH_IS_ONE["float"]), factor=2.0)
-    scale = power_of_two(b, shifted)
-    square = b.mul(r, r)  # r is half of that of the formula
-    c = [q * 2.0 ** (i + 1) for i, q in enumerate(EXPM1_RELATIVE["float"])]
-    # two halves side by side: what decides is how soon the result is there
-    low, high = fma(b, r, c[1], c[0]), fma(b, r, c[3], c[2])
-    tail = b.fma(fma(b, square, c[4], high), square, low)
-    grown = b.fma(square, tail, r)
-    half = b.fma(scale, grown, fma(b, scale, 0.5, -0.5))
-    result = b.div(half, with_constant(b, "fadd", half, 1.0))
     return with_sign(b, result, x, size)
 
 

@@ -69,3 +69,17 @@ def test_a_product_of_flattened_images_that_are_computed_first(shape):
 
     expected, value = both_engines(product, images, weight)
     np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_sums_read_the_copy_that_a_product_needs():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(8, 12, 16)).astype("f") for _ in range(3)]
+    other = rng.normal(size=(96, 24)).astype("f")
+
+    def both(a, b, c, other):
+        joined = cr.concat([cr.permute_dims(x, (1, 0, 2)) for x in (a, b, c)], axis=2)
+        rows = cr.reshape(joined, (96, 48))
+        return cr.concat([cr.sum(rows, axis=0), cr.reshape(rows.T @ other, (-1,))])
+
+    expected, value = both_engines(both, *parts, other)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-4)

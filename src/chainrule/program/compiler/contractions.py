@@ -29,6 +29,7 @@ from chainrule.program.compiler.reading import Reader
 Offset = Callable[[Tensor, Indices], Index]
 MOST_READS = 64  # times that a looked-up row is read before copying it is the cheaper way
 LEAST_FLOPS = 256  # below this a plain loop is as good
+REDUCTIONS = ("sum", "prod", "max", "min")
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,24 @@ def bring_operands_to_memory(block: Block, is_virtual: Callable[[Instruction], b
                 _copy_operands(x, is_leaf, made, result)
         result.append(x)
     block.instructions = result
+    for operand, copy in made.items():
+        if not _is_plain(Reader(is_leaf)(operand, _own_indices(operand))):
+            _read_copy(block, operand, copy)
+
+
+def _own_indices(tensor: Tensor) -> Indices:
+    return tuple(axis_index(Axis(n)) for n in tensor.shape)
+
+
+def _read_copy(block: Block, operand: Tensor, copy: Tensor) -> None:
+    """Let reductions read the copy, instead of finding out for each element what it is made of."""
+    readers = [x for x in block.instructions if x.op.name in REDUCTIONS and operand in x.operands]
+    if not readers or operand.producer is None or copy.producer is None:
+        return
+    block.instructions.remove(copy.producer)
+    block.instructions.insert(block.instructions.index(operand.producer) + 1, copy.producer)
+    for x in readers:
+        x.operands = [copy if y is operand else y for y in x.operands]
 
 
 def _is_reread(x: Contraction) -> bool:

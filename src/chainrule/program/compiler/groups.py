@@ -420,6 +420,8 @@ class Fusion:
         """Take loops out of the common ones, if what is left is worth running side by side."""
         if group.kind == "product" or any(m.op.name in FOLDS for m in group.members):
             return False
+        if any(m.op.name == "barrier" for m in group.members):
+            return False  # copies are made in the order of their memory
         kept = [j for j in range(len(group.outer)) if j not in dropped]
         if math.prod(group.outer[j] for j in kept) < 8 and math.prod(group.outer) > SMALL_LOOPS:
             return False

@@ -148,6 +148,7 @@ def test_masking_hides_the_share_it_says_in_the_three_ways():
         models.mask_tokens(cr.random.key(1), tokens, 4, 1000, probability=15)
 
 
+@pytest.mark.slow
 def test_both_heads_learn_in_compiled_steps():
     """Sequences that count upwards: a hidden number, and whether the second half goes on."""
     generator = np.random.default_rng(0)

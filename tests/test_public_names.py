@@ -50,7 +50,9 @@ def test_unknown_names_are_attribute_errors():
         cr.convnet  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["nn", "optim", "data", "metrics", "plots", "training", "models"])
+@pytest.mark.parametrize(
+    "name", ["nn", "optim", "data", "metrics", "plots", "training", "models", "generation"]
+)
 def test_packages_list_their_names(name):
     package = __import__(f"chainrule.{name}", fromlist=["__all__"])
     for public in package.__all__:

@@ -22,6 +22,7 @@ PACKAGES = (
     "chainrule.plots",
     "chainrule.random",
     "chainrule.explain",
+    "chainrule.generation",
     "chainrule.insight",
 )
 TARGET = Path(__file__).parent.parent / "docs" / "api.md"

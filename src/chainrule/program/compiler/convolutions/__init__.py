@@ -4,6 +4,6 @@
 ``pixels`` (in the lanes: a convolution and its input gradient), ``correlations`` (channels in the
 lanes: a weight gradient) and ``depthwise`` (a weight gradient with few channels in a group) are the
 forms of the arithmetic, and ``image_lanes`` (images in the lanes, for few channels), which lays out
-what stands around it too (``image_lanes_tensors``, ``image_lanes_nests``); ``planning`` chooses, ``emission`` and
-``gradients`` write.
+what stands around it too (``image_lanes_tensors``, ``image_lanes_nests``).
+``planning`` chooses, ``emission`` and ``gradients`` write.
 """

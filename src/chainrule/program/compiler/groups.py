@@ -351,7 +351,8 @@ class Fusion:
             return self._try_pixels(instruction, group, needed, reads, matched)
         if group.kind == "product" and (inner or not self._is_finished(group, own)):
             return False  # there is one sum at a time, and no loop around what is made of it
-        if inner and _work(instruction) > max(MANY_TIMES * group.work, SMALL_LOOPS):
+        few = SMALL_LOOPS if math.prod(group.outer) < 8 else MANY_TIMES * group.work
+        if inner and _work(instruction) > max(few, SMALL_LOOPS):
             return False  # what follows from a few numbers has better loops of its own
         if instruction.op.name in FOLDS and any(a is not reads.running for a in inner):
             return False  # a fold whose result is an array inside the loops

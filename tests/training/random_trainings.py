@@ -9,10 +9,8 @@ from chainrule import nn, optim, random
 from chainrule.program.compiler.machine import MachineCode
 from chainrule.training import Trainer
 
-# a gradient that is nearly 0 counts by its sign, or is scaled up to a whole step: both turn with
-# the rounding, so threads agree, engines need not
+# a sign of a gradient that is nearly 0 turns with the rounding: threads agree, engines need not
 SIGNS = ("Lion", "Rprop")
-SCALED_UP = ("RMSProp",)
 
 
 def optimizer_of(rng, clip):
@@ -27,11 +25,13 @@ def optimizer_of(rng, clip):
         ])  # fmt: skip
     name = rng.choice([
         "SGD", "Momentum", "Nesterov", "Adam", "AdamW", "AMSGrad", "Adamax", "NAdam", "RAdam",
-        *SCALED_UP, "AdaGrad", "AdaDelta", "LAMB", *SIGNS,
+        "RMSProp", "AdaGrad", "AdaDelta", "LAMB", *SIGNS,
     ])  # fmt: skip
     options = {"max_norm": 0.3} if clip == "norm" else {"max_value": 0.05} if clip else {}
     if name == "Rprop":
         return optim.Rprop(0.01, **options)
+    if name == "RMSProp":
+        options["epsilon"] = 0.01  # its first step is ten signs long, as if gradients were no more
     return getattr(optim, name)(rate, **options)
 
 

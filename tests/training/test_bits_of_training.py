@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from random_trainings import SCALED_UP, SIGNS, force_threads, outcome_of
+from random_trainings import SIGNS, force_threads, outcome_of
 
 
 def check_engines(number):
     native, optimizer = outcome_of(number)
     reference, _ = outcome_of(number, "interpreter")
     assert native.keys() == reference.keys()
-    tolerance = 0.05 if optimizer in SIGNS + SCALED_UP else 1e-4
+    tolerance = 0.05 if optimizer in SIGNS else 1e-4
     for name, value in native.items():
         scale = 1e-2 + np.abs(reference[name]).max()
         worst = np.abs(value - reference[name]).max()

@@ -28,7 +28,7 @@ class Reader:
     ) -> None:
         self._is_leaf = is_leaf
         self._leaf = leaf
-        self._guard = guard
+        self.guard = guard
         self._known: dict[tuple[Tensor, Indices], Expression] = {}
 
     def __call__(self, tensor: Tensor, indices: Indices) -> Expression:
@@ -43,8 +43,8 @@ class Reader:
         if tensor.constant is not None and tensor.constant.size == 1:
             return Constant(tensor.constant.reshape(()), tensor.dtype)
         if self._is_leaf(tensor):
-            own = self._leaf(tensor, indices, self._guard) if self._leaf else None
-            return own or Load(tensor, indices, self._guard)
+            own = self._leaf(tensor, indices, self.guard) if self._leaf else None
+            return own or Load(tensor, indices, self.guard)
         producer = tensor.producer
         assert producer is not None
         lower = ELEMENTS[producer.op.name]
@@ -52,4 +52,4 @@ class Reader:
 
     def where(self, condition: Expression) -> Reader:
         """The same, for elements that exist only where the condition holds."""
-        return Reader(self._is_leaf, self._leaf, both(self._guard, condition))
+        return Reader(self._is_leaf, self._leaf, both(self.guard, condition))

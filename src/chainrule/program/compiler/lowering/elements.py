@@ -42,6 +42,11 @@ class Read(Protocol):
         """The same, for elements that exist only where the condition holds."""
         ...
 
+    @property
+    def guard(self) -> Expression | None:
+        """The condition under which the elements exist; None: always."""
+        ...
+
 
 Element = Callable[[Instruction, int, Indices, Any], Expression]
 ELEMENTS: dict[str, Element] = {}
@@ -262,7 +267,7 @@ def _gather(x: Instruction, position: int, indices: Indices, read: Read) -> Expr
     looked_up: list[Index] = []
     for column in range(depth):
         place = read(places, (*lead, Index(None, column)))
-        looked_up.append(_as_index(place, source.shape[column], x))
+        looked_up.append(_as_index(place, source.shape[column], x, read.guard))
     return _checked(read(source, (*looked_up, *indices[len(lead) :])), looked_up)
 
 
@@ -287,8 +292,14 @@ def _batch_rows(x: Instruction, position: int, indices: Indices, read: Read) -> 
     return read(data, (Index({row: 1}), *indices[1:]))
 
 
-def _as_index(place: Expression, extent: int, source: Instruction) -> Index:
-    """The index that an expression computes: itself where it is one, else a checked look-up."""
+def _as_index(
+    place: Expression, extent: int, source: Instruction, guard: Expression | None
+) -> Index:
+    """The index that an expression computes: itself where it is one, else a checked look-up.
+
+    Where the guard does not hold there is no such number, and what is read in its place is not
+    to be blamed: it counts as 0.
+    """
     inner = place
     while isinstance(inner, Apply) and inner.op == "cast" and inner.dtype.kind in "iu":
         inner = inner.arguments[0]
@@ -298,6 +309,8 @@ def _as_index(place: Expression, extent: int, source: Instruction) -> Index:
             return inner.index
     if isinstance(inner, Constant) and 0 <= int(inner.value) < extent:
         return Index(None, int(inner.value))
+    if guard is not None:
+        place = Apply("where", (guard, place, Constant(0, place.dtype)), place.dtype)
     return Index({Lookup(place, extent, source): 1})
 
 

@@ -30,6 +30,7 @@ VIRTUAL = frozenset(
     )
 )
 SMALL_LOOPS = 1 << 14  # elements below which loops may lose all of their parallel axes
+FEW_TASKS = 8  # turns of the common loops below which threads have too little to share
 MANY_TIMES = 8  # as much work as all before: not what folds were finished for
 
 
@@ -351,8 +352,10 @@ class Fusion:
             return self._try_pixels(instruction, group, needed, reads, matched)
         if group.kind == "product" and (inner or not self._is_finished(group, own)):
             return False  # there is one sum at a time, and no loop around what is made of it
-        few = SMALL_LOOPS if math.prod(group.outer) < 8 else MANY_TIMES * group.work
-        if inner and _work(instruction) > max(few, SMALL_LOOPS):
+        most = SMALL_LOOPS
+        if math.prod(group.outer) >= FEW_TASKS:
+            most = max(most, MANY_TIMES * group.work)
+        if inner and _work(instruction) > most:
             return False  # what follows from a few numbers has better loops of its own
         if instruction.op.name in FOLDS and any(a is not reads.running for a in inner):
             return False  # a fold whose result is an array inside the loops
@@ -424,7 +427,8 @@ class Fusion:
         if any(m.op.name == "barrier" for m in group.members):
             return False  # copies are made in the order of their memory
         kept = [j for j in range(len(group.outer)) if j not in dropped]
-        if math.prod(group.outer[j] for j in kept) < 8 and math.prod(group.outer) > SMALL_LOOPS:
+        turns = math.prod(group.outer[j] for j in kept)
+        if turns < FEW_TASKS and math.prod(group.outer) > SMALL_LOOPS:
             return False
         new = {old: place for place, old in enumerate(kept)}
         group.outer = tuple(group.outer[j] for j in kept)

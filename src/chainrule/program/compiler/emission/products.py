@@ -11,7 +11,7 @@ from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm import arithmetic
 from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
-from chainrule.program.compiler.lowering.elements import loads
+from chainrule.program.compiler.lowering.elements import loads, lookups
 from chainrule.program.compiler.products.planning import Plan, Stage
 from chainrule.program.compiler.products.product import Access
 
@@ -98,29 +98,33 @@ class ProductEmitter:
         later = emitter.following(x.b) if product.b_depth_stride is None else None
         if later is not None:
             access.following = lambda inner, k: pointer(inner, later, b_axes, k)
-        overwritten = self._overwritten()
-        if overwritten:
+        once = self._read_once()
+        if once:
+            written = {statement.tensor.size for statement in self.loop.statements}
 
             def prefetch(inner: Builder, m: Value, n: Value) -> None:
                 emitter.enter(x.row, m)
                 emitter.enter(x.column, n, vectorised=self.plan.form.lanes > 1)
-                for load in overwritten:
+                for load in once:
                     pointer, _ = emitter.address(load.tensor, load.indices)
-                    inner.prefetch(pointer, write=True)
+                    inner.prefetch(pointer, write=load.tensor.size in written)
                 emitter.leave(x.column)
                 emitter.leave(x.row)
 
             access.prefetch = prefetch
         return access
 
-    def _overwritten(self) -> list[Load]:
-        """What the epilogue reads and writes: large state, worth asking for ahead of time."""
-        written = {s.tensor.size for s in self.loop.statements}
+    def _read_once(self) -> list[Load]:
+        """What the epilogue reads of large tensors at known places: worth asking for early."""
         values = [*self.loop.values.values()]
         values += [s.value for s in self.loop.statements if isinstance(s, Store)]
         found = dict.fromkeys(load for value in values for load in loads(value))
         return [
-            load for load in found if load.tensor.size in written and load.tensor.bytes > FITS_CACHE
+            load
+            for load in found
+            if load.tensor.bytes > FITS_CACHE
+            and load.guard is None
+            and not any(lookups(index) for index in load.indices)
         ]
 
     def _epilogue(

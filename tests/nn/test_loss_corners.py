@@ -283,7 +283,9 @@ def test_mistakes_are_explained_with_their_cure(name):
 
 
 @pytest.mark.parametrize(
-    "loss", [F.focal_loss, F.miss_probability, F.expected_squared_distance], ids=str
+    "loss",
+    [F.focal_loss, F.miss_probability, F.expected_squared_distance],
+    ids=lambda loss: loss.__name__,
 )
 def test_a_softmax_before_losses_of_logits_brings_a_warning(loss):
     with pytest.warns(TeachingWarning, match="takes logits"):

@@ -332,7 +332,7 @@ def test_layers_call_their_function(layer):
         ),
         (nn.MultiMarginLoss(0.5, "sum"), F.multi_margin_loss, {"margin": 0.5, "reduction": "sum"}),
     ],
-    ids=repr,
+    ids=["cross-entropy", "likelihood", "focal", "margin"],
 )
 def test_the_settings_of_a_layer_reach_its_function(made, function, options):
     scores = log_softmax(LOGITS) if function is F.nll_loss else LOGITS

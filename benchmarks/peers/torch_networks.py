@@ -72,6 +72,34 @@ class ResNet20(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class AllConvolutional(nn.Module):
+    """The all-convolutional network for digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, stride in [
+            (1, 24, 1), (24, 24, 1), (24, 48, 2), (48, 48, 1), (48, 96, 2), (96, 96, 1),
+        ]:  # fmt: skip
+            convolution = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Conv2d(96, 10, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return self.head(self.dropout(self.features(x))).mean((2, 3))
+
+
+def wide_mlp() -> nn.Sequential:
+    """784-1024-1024-1024-10 with dropout, layers numbered as chainrule's."""
+    layers: list[nn.Module] = [nn.Identity(), nn.Flatten()]
+    for before, after, share in [(784, 1024, 0.2), *[(1024, 1024, 0.5)] * 2]:
+        layers += [nn.Dropout(share), nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Dropout(0.5), nn.Linear(1024, 10))
+
+
 def _normed(before: int, after: int, size: int, groups: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, size, 1, size // 2, groups=groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU6(inplace=True))
@@ -109,11 +137,15 @@ class CharRNN(nn.Module):
 class Block(nn.Module):
     """Attention and two layers, each behind a norm; with a cache, one place at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, bias: bool = True) -> None:
         super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(128), nn.LayerNorm(128)
-        self.attn = nn.ModuleDict({"c_attn": nn.Linear(128, 384), "c_proj": nn.Linear(128, 128)})
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(128, 512), "c_proj": nn.Linear(512, 128)})
+        self.ln_1, self.ln_2 = (nn.LayerNorm(128, bias=bias) for _ in range(2))
+
+        def layers(first: str, width: int, middle: int) -> nn.ModuleDict:
+            wide = nn.Linear(128, width, bias)
+            return nn.ModuleDict({first: wide, "c_proj": nn.Linear(middle, 128, bias)})
+
+        self.attn, self.mlp = layers("c_attn", 384, 128), layers("c_fc", 512, 512)
 
     def forward(self, x: torch.Tensor, cache: Any = None, place: int = 0) -> torch.Tensor:
         """The sequence after the block; ``cache`` holds keys and values of earlier places."""
@@ -128,14 +160,16 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Four blocks of width 128, an untied head."""
+    """Four blocks of width 128; a head that is the embedding's table, or one of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, bias: bool = True, tied: bool = False) -> None:
         super().__init__()
         self.wte, self.wpe = nn.Embedding(65, 128), nn.Embedding(64, 128)
-        self.h = nn.ModuleList([Block() for _ in range(4)])
-        self.ln_f = nn.LayerNorm(128)
+        self.h = nn.ModuleList([Block(bias) for _ in range(4)])
+        self.ln_f = nn.LayerNorm(128, bias=bias)
         self.lm_head = nn.Linear(128, 65, bias=False)
+        if tied:
+            self.lm_head.weight = self.wte.weight
         self.register_buffer("places", torch.arange(64), persistent=False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -129,6 +129,7 @@ def test_the_sanity_check_tells_the_gradient_from_an_edge_detector():
     assert check.layers == ("4", "0")
     assert check.maps.shape == (3, 4, 1, 6, 6)
     assert check.passed, check.correlations
+    assert len(repr(check)) < 200  # figures, not all the maps
     edges = insight.sanity_check(model, x, method=insight.edge_detector)
     np.testing.assert_allclose(edges.correlations, 1.0)
     assert not edges.passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -217,8 +217,8 @@ class Equivariance:
     output_shift: tuple[int, ...]
     error: float
     border_error: float
-    moved_first: np.ndarray
-    moved_last: np.ndarray
+    moved_first: np.ndarray = field(repr=False)
+    moved_last: np.ndarray = field(repr=False)
 
 
 def translation_equivariance(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ class MaximalInputs:
             (steps + 1, units).
     """
 
-    inputs: np.ndarray
-    responses: np.ndarray
+    inputs: np.ndarray = field(repr=False)
+    responses: np.ndarray = field(repr=False)
 
 
 def _unit_weights(shape: Sequence[int], units: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,7 @@ class IntegratedGradients:
         difference: f(x) − f(baseline) of each sample, (batch,).
     """
 
-    attributions: np.ndarray
+    attributions: np.ndarray = field(repr=False)
     difference: np.ndarray
 
     @property

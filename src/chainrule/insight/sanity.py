@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class SanityCheck:
 
     layers: tuple[str, ...]
     correlations: np.ndarray
-    maps: np.ndarray
+    maps: np.ndarray = field(repr=False)
     limit: float
 
     @property

@@ -64,6 +64,7 @@ class Node:
         values: Evaluated outputs; None until evaluated, and always for placeholders.
         name: The user's name, ``""`` if there is none.
         owned: The value was stored into a Module or optimizer.
+        origin: Where it comes from; None: the user's line that is running now.
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class Node:
         values: tuple[Buffer, ...] | None = None,
         name: str = "",
         owned: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -103,7 +105,9 @@ class Node:
         self.traced = traced
         self.name = name
         self.owned = owned
-        self.origin: Origin = here(3)  # past this, the recording function and what called it
+        self.origin: Origin = origin or here(
+            3
+        )  # past this, the recording function and what called it
         self.serial = next(_serials)
 
     @property

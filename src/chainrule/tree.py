@@ -5,7 +5,8 @@ A container is a dict, list, tuple, named tuple, or an object that follows the p
     def __tree_children__(self) -> Iterable[tuple[str, Any]]   # named Arrays, scalars, containers
     def __tree_assign__(self, name: str, value: Any) -> None   # put a child back
     def __tree_static__(self) -> Hashable                      # what else decides how it computes
-    def __tree_watch__(self) -> dict[str, Any]                 # optional: what decides all of that
+    def __tree_watch__(self) -> dict[str, Any]                 # optional: what decides all of that,
+                                                               # ``__prepare__`` included
 
 Leaves are Arrays, NumPy arrays and Python floats (traced scalars). Everything else (ints, strings,
 bools, functions) is static: part of the structure.
@@ -24,6 +25,7 @@ from chainrule.errors import StateError
 # Made once: a union written where it is asked for is built anew each time, and these are hot.
 _LEAVES = Array, np.ndarray, float, np.generic
 _PLAIN = dict, list, tuple
+_MUTABLE = dict, list
 
 
 class Leaf(NamedTuple):
@@ -43,10 +45,8 @@ class Leaf(NamedTuple):
 
     def assign(self, value: Any) -> None:
         """Put ``value`` in the leaf's place."""
-        if hasattr(self.owner, "__tree_assign__"):
-            self.owner.__tree_assign__(self.key, value)
-        elif isinstance(self.owner, dict | list):
-            self.owner[self.key] = value
+        if is_mutable(self.owner):
+            put_in(self.owner, self.key, value)
         else:
             raise StateError(
                 f"the leaf {self.path or 'argument'!r} lies in no container that can be written to",
@@ -66,7 +66,15 @@ def is_container(x: Any) -> bool:
 
 def is_mutable(x: Any) -> bool:
     """True for a container whose leaves can be replaced in place."""
-    return isinstance(x, dict | list) or hasattr(x, "__tree_assign__")
+    return isinstance(x, _MUTABLE) or hasattr(x, "__tree_assign__")
+
+
+def put_in(owner: Any, key: Any, value: Any) -> None:
+    """Replace one child of a mutable container."""
+    if type(owner) is dict or not hasattr(owner, "__tree_assign__"):
+        owner[key] = value
+    else:
+        owner.__tree_assign__(key, value)
 
 
 def children(x: Any) -> list[tuple[Any, Any]]:

@@ -17,8 +17,8 @@ from chainrule.ops import dtypes, habits
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.hooks import Operand
 from chainrule.ops.indexing import getitem, scatter_items
-from chainrule.ops.origin import here
-from chainrule.ops.record import Shape
+from chainrule.ops.origin import Origin, here
+from chainrule.ops.record import Shape, Spec
 from chainrule.ops.spelling import answers_spelling
 
 _Operator = Callable[["Array", Any], "Array"]
@@ -383,17 +383,30 @@ def leaf(
     name: str = "",
     owned: bool = False,
     weak: bool = False,
+    origin: Origin | None = None,
+    spec: Spec | None = None,
 ) -> Array:
-    """A leaf that takes ``data`` over without a copy."""
+    """A leaf that takes ``data`` over without a copy.
+
+    Args:
+        data: The value.
+        tracked: Gradients may be asked for it.
+        name: The user's name for it.
+        owned: It is stored in a Module or optimizer.
+        weak: A traced scalar, which takes the dtype of what it meets.
+        origin: Where it comes from, if the caller knows; else that is looked up.
+        spec: Shape and type of the data, if the caller knows.
+    """
     node = Node(
         None,
         (),
         {},
-        ((data.shape, as_dtype(data.dtype)),),
+        (spec or (data.shape, as_dtype(data.dtype)),),
+        tracked,
         values=(data if isinstance(data, Buffer) else Buffer(data),),
-        tracked=tracked,
         name=name,
         owned=owned,
+        origin=origin,
     )
     return Array(node, 0, weak)
 

@@ -165,6 +165,9 @@ class Optimizer(HabitsAnswered, Settings):
         patterns = tuple(given.pattern for given in self.groups)
         return patterns, late, tuple(getattr(self, name) for name in self.flags)
 
+    def __tree_watch__(self) -> dict[str, Any]:
+        return self.__dict__
+
     def __prepare__(self, arguments: Sequence[Any]) -> None:
         """Create state for the Module among a compiled function's arguments.
 
@@ -185,6 +188,8 @@ class Optimizer(HabitsAnswered, Settings):
 
     def __step_scalars__(self, n_steps: int) -> dict[str, np.ndarray]:
         """The numbers that schedules give for the next ``n_steps`` updates."""
+        if not self._schedules:
+            return {}
         done = int(self.step)
         return {key: schedule.values(done, n_steps) for key, schedule in self._schedules.items()}
 

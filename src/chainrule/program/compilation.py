@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MANY_SIGNATURES = 8
 MOST_SHORTCUTS = 4
+PATIENCE = 16  # shortcuts that served no call until they are made more seldom
 MOST_PROGRAMS = 64  # kept for one function; the least recently used one makes room
 
 
@@ -59,6 +60,7 @@ class CompiledFunction:
         for shortcut in self._shortcuts:
             found = shortcut.run(arguments)
             if found is not None:
+                shortcut.program.unused = 0
                 return shortcut.results(found)
         call, program = self.prepare(arguments)
         values = call.values()
@@ -70,6 +72,11 @@ class CompiledFunction:
 
     def _remember(self, arguments: Sequence[Any], call: Call, program: Program) -> None:
         """Take the short way with the next call that is like this one, if there is one."""
+        program.unused += 1
+        if program.unused > PATIENCE and program.unused % PATIENCE:
+            return  # looking for one in vain takes time too
+        if program.writes:
+            call = take_apart([*arguments, random.ambient()])
         shortcut = make_shortcut(arguments, call, program, self._forget)
         if shortcut is not None:
             others = [x for x in self._shortcuts if x.program is not program]

@@ -50,6 +50,9 @@ class Program:
         number: How many signatures of the function were recorded up to this one.
 
     Printing a Program shows its nodes.
+
+    Attributes:
+        unused: Shortcuts to it that were looked for since one was taken (see ``reuse``).
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Program:
         self.writes = list(writes)
         self.engine = engine
         self.number = number
+        self.unused = 0
         self._epochs: dict[tuple[tuple[int, ...], tuple[int, ...]], NativeEpoch] = {}
 
     @cached_property

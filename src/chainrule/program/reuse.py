@@ -2,131 +2,83 @@
 
 Taking a model apart costs far more than a small network takes to run. A ``Shortcut`` remembers what
 a call found out, and what it depended on; if all of that is still so, the next call goes
-straight to the machine code. It only serves Programs that write no state, and containers that say
-by ``__tree_watch__`` which dict decides their children and static description.
+straight to the machine code. What a Program writes is written as in the first call; the state that
+it finds next time is then known to be what it left.
+
+It serves Modules and optimizers among the arguments (containers that say by ``__tree_watch__``
+which dict decides about them), which are watched; dicts, lists and tuples of Arrays, which are
+taken apart each time; Arrays, ndarrays and floats; and what never changes.
 """
 
 from __future__ import annotations
 
-import operator
-import types
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import random
 from chainrule.array import Array, leaf
+from chainrule.graph import needed_inputs
+from chainrule.ops.origin import here
+from chainrule.program.exclusive import one_thread
 from chainrule.program.program import Program
-from chainrule.program.signature import Call
-from chainrule.tree import is_container, unflatten
+from chainrule.program.signature import Call, Slot
+from chainrule.program.watch import Unwatchable, Watch
+from chainrule.tree import Leaf, Structure, children, flatten, is_container, put_in, unflatten
 
-# values that stay what they are: the same object means the same signature
-_FIXED = (int, float, str, bytes, complex, type(None), type, range, np.dtype, np.generic)
-_HASH: Any = object.__hash__
-
-
-class Unwatchable(Exception):
-    """Something may change without becoming another object."""
+_FIXED = int, bool, str, bytes, type(None)
+_PLAIN = dict, list, tuple
+_AMBIENT = -1
 
 
-class Watch:
-    """What a Module is made of, to see later whether it still is.
-
-    Holds no Array: a model's old parameters must not stay in memory for this.
+class _Watched(NamedTuple):
+    """A Module or optimizer.
 
     Args:
-        root: The Module.
-
-    Raises:
-        Unwatchable: Its children are not decided by dicts and lists alone.
+        number: Which argument.
+        root: A reference to it.
+        scalars: Name of what it gives a number for at each step → the slot.
     """
 
-    def __init__(self, root: Any) -> None:
-        self.dicts: list[dict[Any, Any]] = []
-        self.lists: list[list[Any]] = []
-        self._take(root)
-        self._values = [x.values() for x in self.dicts]
-        self.keys = [*chain.from_iterable(self.dicts)]
-        self.sizes = [*map(len, self.lists)]
-        now = self._now()
-        arrays = [n for n, x in enumerate(now) if isinstance(x, Array)]
-        others = [n for n, x in enumerate(now) if not isinstance(x, Array)]
-        self._arrays, self._others = _picking(arrays), _picking(others)
-        self._references = [weakref.ref(now[n]) for n in arrays]
-        self._kept = [now[n] for n in others]
-
-    def _now(self) -> list[Any]:
-        return [*chain.from_iterable(self._values), *chain.from_iterable(self.lists)]
-
-    def _take(self, x: Any) -> None:
-        if isinstance(x, dict):
-            self._inside(x, x.values())
-        elif isinstance(x, list):
-            self.lists.append(x)
-            for part in x:
-                self._take(part)
-        elif isinstance(x, tuple):
-            for part in x:
-                self._take(part)
-        elif hasattr(x, "__tree_watch__") and not hasattr(x, "__step_scalars__"):
-            self._inside(x.__tree_watch__(), x.__tree_watch__().values())
-        elif is_container(x) or not (isinstance(x, (Array, *_FIXED)) or _by_identity(x)):
-            raise Unwatchable
-
-    def _inside(self, held: dict[Any, Any], values: Iterable[Any]) -> None:
-        self.dicts.append(held)
-        for value in values:
-            self._take(value)
-
-    def is_same(self) -> bool:
-        """True if nothing was replaced, added or taken away."""
-        now = self._now()
-        return (
-            len(now) == len(self._references) + len(self._kept)
-            and all(map(operator.is_, self._others(now), self._kept))
-            and all(map(operator.is_, self._arrays(now), map(operator.call, self._references)))
-            and [*chain.from_iterable(self.dicts)] == self.keys
-            and [*map(len, self.lists)] == self.sizes
-        )
+    number: int
+    root: Callable[[], Any]
+    scalars: dict[Any, int]
 
 
-def _picking(places: Sequence[int]) -> Callable[[list[Any]], Sequence[Any]]:
-    """A function that picks the elements at these places."""
-    if len(places) == 1:
-        (only,) = places
-        return lambda x: (x[only],)
-    return operator.itemgetter(*places) if places else lambda x: ()
-
-
-def _by_identity(x: Any) -> bool:
-    """True for objects that hash by what they are, not by what they hold."""
-    functions = types.FunctionType, types.BuiltinFunctionType
-    return isinstance(x, functions) or getattr(type(x), "__hash__", None) is _HASH
-
-
-class _Given(NamedTuple):
-    """One argument: an array of any contents, or the very Module.
+class _Tree(NamedTuple):
+    """A container that is taken apart at each call.
 
     Args:
-        spec: Shape and type of an Array or ndarray; None: a Module.
-        module: A reference to the Module.
+        number: Which argument; ``_AMBIENT`` is the ambient random state.
+        structure: What is left of it without its leaves.
+        slots: For each leaf, its slot's number.
     """
 
-    spec: tuple[tuple[int, ...], Any] | None
-    module: Callable[[], Any] | None = None
+    number: int
+    structure: Structure
+    slots: list[int]
 
-    def fits(self, x: Any) -> bool:
-        """True if an argument is like this one."""
-        if self.module is not None:
-            return self.module() is x
-        if type(x) is Array:
-            if x.weak or x.node.owned or x.node.traced:
-                return False
-        elif type(x) is not np.ndarray:
-            return False
-        return (x.shape, x.dtype) == self.spec
+
+class _Write(NamedTuple):
+    """State that is written.
+
+    Args:
+        output: Number of the Program's output.
+        number: Of the Array that is watched; None: it is a leaf of a tree.
+        slot: The input that holds it.
+        places: Argument number, or −1; the container, or None where it is that argument; the key.
+        marks: What ``leaf`` is told of the Array that is stored.
+    """
+
+    output: int
+    number: int | None
+    slot: int
+    places: list[tuple[int, Any, Any]]
+    marks: dict[str, Any]
 
 
 class Shortcut:
@@ -134,8 +86,8 @@ class Shortcut:
 
     Args:
         arguments: Of a call.
-        call: The same, taken apart.
-        program: What it ran: compiled, and without state to write.
+        call: The same, taken apart after what was written.
+        program: What it ran, compiled.
         forget: Called when a Module among the arguments is gone.
 
     Raises:
@@ -149,13 +101,71 @@ class Shortcut:
         program: Program,
         forget: Callable[[Shortcut], None],
     ) -> None:
-        positions = {leaf.path: n for leaf, n in zip(call.leaves, call.slot_of, strict=True)}
-        uses = [call.slot_of.count(n) for n in range(len(call.slots))]
         self.program = program
-        self.given: list[_Given] = []
-        self.watches: list[Watch] = []
-        self.places: list[tuple[int, int]] = []  # position of an argument, and its slot
+        self._n_arguments = len(arguments)
+        self._slots = call.slots
+        self._specs = [x.node.specs[x.index] for x in program.graph.outputs[: program.n_outputs]]
+        self._uses = [call.slot_of.count(n) for n in range(len(call.slots))]
+        self._needed = needed_inputs(program.graph.outputs, program.graph.inputs)
+        self._arrays: list[tuple[int, tuple[int, ...], Any]] = []
+        self._floats: list[int] = []
+        self._fixed: list[tuple[int, Any]] = []
+        self._watched: list[_Watched] = []
+        self._trees: list[_Tree] = []
+        leaves = self._by_argument(call)
+        for number, x in enumerate(arguments):
+            self._sort(number, x, leaves[number], forget)
+        self._take_tree(_AMBIENT, random.ambient(), leaves[len(arguments)])
+        self._watch = Watch([arguments[x.number] for x in self._watched])
+        self._writes = [self._write(number, call) for number in range(len(program.writes))]
+        self._bind(call, leaves)
+        self._lock = threading.Lock()
+        self._is_leaf = program.structure == flatten(0.0)[1]
 
+    @staticmethod
+    def _by_argument(call: Call) -> dict[int, list[tuple[Leaf, int]]]:
+        found: dict[int, list[tuple[Leaf, int]]] = {
+            n: [] for n in range(int(call.leaves[-1].path.partition(".")[0]) + 1)
+        }
+        for x, slot in zip(call.leaves, call.slot_of, strict=True):
+            found[int(x.path.partition(".")[0])].append((x, slot))
+        return found
+
+    def _sort(
+        self,
+        number: int,
+        x: Any,
+        leaves: Sequence[tuple[Leaf, int]],
+        forget: Callable[[Shortcut], None],
+    ) -> None:
+        """Note how one argument is to be looked at."""
+        if type(x) in (Array, np.ndarray):
+            # the keys of the ambient random state, with which it might be tied
+            if self._uses[leaves[0][1]] > 1 or x.dtype == np.uint32:
+                raise Unwatchable
+            self._arrays.append((number, x.shape, x.dtype))
+        elif type(x) is float:
+            self._floats.append(number)
+        elif type(x) in _FIXED:
+            self._fixed.append((number, x))
+        elif hasattr(x, "__tree_watch__"):
+            self._watched.append(self._watching(number, x, leaves, forget))
+        elif type(x) in _PLAIN:
+            if any(map(_is_active, _inside(x))):
+                raise Unwatchable
+            self._take_tree(number, x, leaves)
+        else:
+            raise Unwatchable
+
+    def _watching(
+        self,
+        number: int,
+        x: Any,
+        leaves: Sequence[tuple[Leaf, int]],
+        forget: Callable[[Shortcut], None],
+    ) -> _Watched:
+        if any(map(_is_active, _inside(x))):
+            raise Unwatchable
         this = weakref.ref(self)
 
         def gone(_: object) -> None:
@@ -163,51 +173,228 @@ class Shortcut:
             if shortcut is not None:
                 forget(shortcut)
 
-        for number, x in enumerate(arguments):
-            if type(x) in (Array, np.ndarray):
-                slot = positions[str(number)]
-                # the keys of the ambient random state, with which it might be tied
-                if uses[slot] > 1 or x.dtype == np.uint32:
-                    raise Unwatchable
-                self.given.append(_Given((x.shape, x.dtype)))
-                if not self.given[-1].fits(x):
-                    raise Unwatchable
-                self.places.append((number, slot))
-            elif hasattr(x, "__tree_watch__"):
-                self.watches.append(Watch(x))
-                self.given.append(_Given(None, weakref.ref(x, gone)))
-            else:
-                raise Unwatchable
+        scalars = {}
+        if hasattr(x, "__step_scalars__"):
+            own = {leaf.key: slot for leaf, slot in leaves if leaf.owner is x}
+            scalars = {name: own[name] for name in x.__step_scalars__(1)}
+        try:
+            return _Watched(number, weakref.ref(x, gone), scalars)
+        except TypeError:  # of a class with __slots__
+            raise Unwatchable from None
+
+    def _take_tree(self, number: int, x: Any, leaves: Sequence[tuple[Leaf, int]]) -> None:
+        slots = [slot for _, slot in leaves]
+        if number == _AMBIENT and not self._needed.intersection(slots):
+            return
+        if any(self._uses[slot] > 1 for slot in slots):
+            raise Unwatchable
+        self._trees.append(_Tree(number, flatten(x)[1], slots))
+
+    def _write(self, number: int, call: Call) -> _Write:
+        """How one piece of state is written."""
+        write = self.program.writes[number]
+        held = [call.leaves[position] for position in write.leaves]
+        first = held[0].value
+        output = self.program.n_outputs + number
+        slots = chain.from_iterable(tree.slots for tree in self._trees)
+        if not isinstance(first, Array) or first.weak:
+            raise Unwatchable
+        if write.slot in slots:
+            return _Write(output, None, write.slot, [], {})
+        watched = self._watch.numbers.get(id(first))
+        if watched is None or self._watch.uses[watched] != len(held):
+            raise Unwatchable
+        places = []
+        for x in held:
+            root = next((w.number for w in self._watched if w.root() is x.owner), -1)
+            places.append((root, None if root >= 0 else x.owner, x.key))
+        return _Write(output, watched, write.slot, places, _marks(first))
+
+    def _bind(self, call: Call, leaves: dict[int, list[tuple[Leaf, int]]]) -> None:
+        """Bind what stays; list the slots that are filled at each call."""
         from chainrule.program.compiler.native import BoundProgram
 
-        if any(kind != "output" for kind, _ in program.native.code.machine.results):
+        native = self.program.native
+        if any(kind != "output" for kind, _ in native.code.machine.results):
             raise Unwatchable  # a result may be an argument, which the caller may write to
-        self.bound = BoundProgram(program.native, call.values(), [n for _, n in self.places])
+        for watched in self._watched:
+            for x, slot in leaves[watched.number]:
+                if not isinstance(x.value, (Array, float)):
+                    raise Unwatchable
+                if isinstance(x.value, Array) and id(x.value) not in self._watch.numbers:
+                    raise Unwatchable
+                if self._slots[slot].weak != isinstance(x.value, float):
+                    raise Unwatchable
+        scalars = [leaves[number][0][1] for number in self._floats]
+        scalars += [slot for watched in self._watched for slot in watched.scalars.values()]
+        arrays = [leaves[number][0][1] for number, _, _ in self._arrays]
+        for tree in self._trees:
+            scalars += [slot for slot in tree.slots if self._slots[slot].weak]
+            arrays += [slot for slot in tree.slots if not self._slots[slot].weak]
+        self._bound = BoundProgram(native, call.values(), arrays, scalars)
+        self._carried = [(w.output, w.slot) for w in self._writes if w.number is not None]
 
     def run(self, arguments: Sequence[Any]) -> list[np.ndarray] | None:
-        """What the Program gives; None if the arguments are others.
+        """What the Program gives, its state written; None if the arguments are others.
 
         Raises:
-            IndexRangeError: An index in the data is outside its axis.
+            IndexRangeError: An index in the data is outside its axis; nothing is written.
         """
-        if len(arguments) != len(self.given):
+        if len(arguments) != self._n_arguments:
             return None
-        for given, x in zip(self.given, arguments, strict=True):
-            if not given.fits(x):
+        for watched in self._watched:
+            if watched.root() is not arguments[watched.number]:
                 return None
-        for watch in self.watches:
-            if not watch.is_same():
+        if not self._writes:
+            return self._run(arguments)
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._run(arguments)
+        finally:
+            self._lock.release()
+
+    def _run(self, arguments: Sequence[Any]) -> list[np.ndarray] | None:
+        arrays: list[np.ndarray] = []
+        for number, shape, dtype in self._arrays:
+            x = arguments[number]
+            if type(x) is Array:
+                if x.weak or x.node.owned or x.node.traced:
+                    return None
+                x = x.data
+            elif type(x) is not np.ndarray:
                 return None
-        arrays = [arguments[n] for n, _ in self.places]
-        if len(arrays) > 1:
-            nodes = {id(x.node) if isinstance(x, Array) else id(x) for x in arrays}
-            if len(nodes) < len(arrays):
-                return None  # one array in two places may be one slot
-        return self.bound.run([x.buffer.data if isinstance(x, Array) else x for x in arrays])
+            if x.shape != shape or x.dtype != dtype:
+                return None
+            arrays.append(x)
+        if len(arrays) > 1 and self._repeats(arguments):
+            return None  # one array in two places may be one slot
+        for number, value in self._fixed:
+            x = arguments[number]
+            if type(x) is not type(value) or x != value:
+                return None
+        scalars: list[float] = []
+        for number in self._floats:
+            if type(arguments[number]) is not float:
+                return None
+            scalars.append(arguments[number])
+        now = self._watch.now()
+        if now is None:
+            return None
+        for watched in self._watched:
+            if watched.scalars:
+                found = arguments[watched.number].__step_scalars__(1)
+                scalars += [float(found[name][0]) for name in watched.scalars]
+        leaves = self._leaves(arguments, now, arrays, scalars) if self._trees else {}
+        if leaves is None:
+            return None
+        outputs = self._bound.run(arrays, scalars)
+        if self._writes:
+            self._store(arguments, leaves, outputs)
+            self._bound.carry(self._carried)
+        return outputs[: self.program.n_outputs]
+
+    def _repeats(self, arguments: Sequence[Any]) -> bool:
+        given = [arguments[number] for number, _, _ in self._arrays]
+        return len({id(x.node) if isinstance(x, Array) else id(x) for x in given}) < len(given)
+
+    def _leaves(
+        self,
+        arguments: Sequence[Any],
+        now: Sequence[Array],
+        arrays: list[np.ndarray],
+        scalars: list[float],
+    ) -> dict[int, Leaf] | None:
+        """Take trees apart, and add what they hold to ``arrays`` and ``scalars``.
+
+        Returns:
+            Slot → leaf; None if a tree is another one, or tied in another way.
+        """
+        found: dict[int, Leaf] = {}
+        nodes = {id(x.node) for x in now}
+        given = [arguments[number] for number, _, _ in self._arrays]
+        nodes.update(id(x.node) for x in given if isinstance(x, Array))
+        for tree in self._trees:
+            x = random.ambient() if tree.number == _AMBIENT else arguments[tree.number]
+            leaves, structure = flatten(x)
+            if structure != tree.structure:
+                return None
+            for each, slot in zip(leaves, tree.slots, strict=True):
+                value = each.value
+                if not _fits(value, self._slots[slot]):
+                    return None
+                if isinstance(value, float):
+                    scalars.append(value)
+                    continue
+                if isinstance(value, Array):
+                    if id(value.node) in nodes:
+                        return None
+                    nodes.add(id(value.node))
+                    value = value.data
+                arrays.append(value)
+                found[slot] = each
+        return found
+
+    def _store(
+        self, arguments: Sequence[Any], leaves: dict[int, Leaf], outputs: Sequence[np.ndarray]
+    ) -> None:
+        origin = here()
+        with one_thread():
+            for write in self._writes:
+                value = outputs[write.output]
+                if write.number is None:
+                    place = leaves[write.slot]
+                    place.assign(leaf(value, origin=origin, **_marks(place.value)))
+                    continue
+                fresh = leaf(value, origin=origin, **write.marks)
+                for number, owner, key in write.places:
+                    put_in(arguments[number] if owner is None else owner, key, fresh)
+                self._watch.replace(write.number, fresh)
 
     def results(self, values: Sequence[np.ndarray]) -> Any:
         """As the function returned them."""
-        return unflatten(self.program.structure, [leaf(value) for value in values])
+        origin = here()
+        specs = self._specs
+        if self._is_leaf:
+            return leaf(values[0], origin=origin, spec=specs[0])
+        arrays = [leaf(x, origin=origin, spec=s) for x, s in zip(values, specs, strict=True)]
+        return unflatten(self.program.structure, arrays)
+
+
+def _marks(x: Array) -> dict[str, Any]:
+    """What an Array that takes the place of this one has in common with it."""
+    node = x.node
+    return {
+        "tracked": node.tracked and node.op is None,
+        "name": node.name,
+        "owned": True,
+        "spec": node.specs[x.index],
+    }
+
+
+def _inside(x: Any) -> list[Any]:
+    """All containers in a container, itself left out."""
+    found: list[Any] = []
+    pending = [x]
+    while pending:
+        inner = [child for _, child in children(pending.pop()) if is_container(child)]
+        found += inner
+        pending += inner
+    return found
+
+
+def _is_active(x: Any) -> bool:
+    """True for what does something before each call."""
+    return hasattr(x, "__prepare__") or hasattr(x, "__step_scalars__")
+
+
+def _fits(value: Any, spec: Slot) -> bool:
+    if isinstance(value, Array):
+        alike = (value.shape, value.dtype, value.weak) == spec[1:]
+        return alike and not value.node.traced
+    if isinstance(value, float):
+        return spec.weak
+    return type(value) is np.ndarray and (value.shape, value.dtype) == spec[1:3] and not spec.weak
 
 
 def make_shortcut(
@@ -217,9 +404,7 @@ def make_shortcut(
     forget: Callable[[Shortcut], None],
 ) -> Shortcut | None:
     """A shortcut for calls like this one; None if there can be none."""
-    if program.engine != "compiler" or program.writes:
-        return None
-    if any(hasattr(x, "__prepare__") or hasattr(x, "__step_scalars__") for x in arguments):
+    if program.engine != "compiler":
         return None
     try:
         return Shortcut(arguments, call, program, forget)

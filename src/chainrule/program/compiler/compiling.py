@@ -36,6 +36,7 @@ from chainrule.program.compiler.schedule import (
 from chainrule.program.compiler.target import Target
 
 ALONE = 5.0  # microseconds below which a second thread costs more than it does
+ALONE_IN_CALLS = 50.0  # the same of a single run, for which it must be woken up first
 
 
 @dataclass
@@ -114,12 +115,13 @@ def plan(assembly: Assembly, target: Target, *, profiled: bool = False) -> Plan:
         outputs=[(x.shape, x.dtype) for x in assembly.given],
         results=assembly.results,
         arena_bytes=arena_bytes,
-        n_threads=_threads_worth(schedule),
+        n_threads=_threads_worth(schedule, ALONE if assembly.moving else ALONE_IN_CALLS),
         blamed=[str(x.origin) for x in lowering.blamed],
         panels=_panels(block, lowering),
         kernels=[
             KernelRecord(k.title, k.where, k.tasks, k.flops, k.moved) for k in kernels(schedule)
         ],
+        n_drawn=driver.n_drawn,
         places=[_place(x, at, lowering.bytes_of(x)) for x, at in offsets.items()],
     )
     return Plan(
@@ -165,8 +167,13 @@ def _constants(items: Sequence[Item], lowering: Lowering) -> list[Tensor]:
     return list(found)
 
 
-def _threads_worth(items: Sequence[Item]) -> int:
-    """How many threads are worth waking: one for tiny programs."""
+def _threads_worth(items: Sequence[Item], alone: float) -> int:
+    """How many threads are worth waking: one for tiny programs.
+
+    Args:
+        items: The schedule.
+        alone: Microseconds below which a second thread costs more than it does.
+    """
     work = sum(k.microseconds for k in kernels(items))
     barriers = sum(isinstance(i, Barrier) for i in items)
-    return 1 if work < ALONE + barriers / 2 else 64
+    return 1 if work < alone + barriers / 2 else 64

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from chainrule.program.compiler.keys import GraphKey
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.objects import ObjectFile, object_with
 from chainrule.program.compiler.runtime import team
-from chainrule.program.compiler.runtime.arena import Block, block_size, borrow
+from chainrule.program.compiler.runtime.arena import Block, address, block_size, borrow
 from chainrule.program.compiler.runtime.choice import ThreadChoice
 from chainrule.program.compiler.runtime.counts import get_num_threads
 from chainrule.program.compiler.table import (
@@ -116,6 +116,7 @@ class Machine:
         blamed: Places in the user's program to name for a bad index.
         panels: Number of an input that is state → how it lies.
         kernels: What profiles say, in order.
+        n_drawn: Kernels whose pieces threads draw from a counter.
         places: Where values lie in the arena.
     """
 
@@ -127,6 +128,7 @@ class Machine:
     blamed: list[str]
     panels: dict[int, PanelRecord]
     kernels: list[KernelRecord]
+    n_drawn: int
     places: list[PlaceRecord] = field(default_factory=list)
 
     def to_metadata(self, places: Sequence[str]) -> dict[str, Any]:
@@ -162,6 +164,7 @@ class Machine:
                 for n, p in plain["panels"].items()
             },
             kernels=[KernelRecord(**k) for k in plain["kernels"]],
+            n_drawn=plain["n_drawn"],
             places=[PlaceRecord(**p) for p in plain["places"]],
         )
 
@@ -179,14 +182,17 @@ class Frame:
         self.behind = FIRST_SLOT + n_pointers
         self.table = (ctypes.c_uint64 * (self.behind + len(constants)))()
         self.error = (ctypes.c_int64 * 3)()
-        self.counters = (ctypes.c_int64 * (8 * len(code.machine.kernels) + 8))()
+        self.counters = (ctypes.c_int64 * (8 * code.machine.n_drawn + 8))()
         self.counted = ctypes.sizeof(self.counters)
         self.table[self.behind :] = [*constants]
         self.table[ERROR] = ctypes.addressof(self.error)
         self.table[PROFILE] = address(code.cycles)
         self.table[COUNTERS] = ctypes.addressof(self.counters)
         self.address = ctypes.addressof(self.table)
+        self.table[STEPS] = 1
         self.arena = Block(block_size(code.machine.arena_bytes)) if code.is_small else None
+        if self.arena is not None:
+            self.table[ARENA] = self.arena.address
 
 
 class MachineCode:
@@ -221,6 +227,17 @@ class MachineCode:
         self._choice = ThreadChoice(machine.n_threads)
         self.threads: int | None = None
         self.from_cache = False
+
+    @property
+    def is_alone(self) -> bool:
+        """True if it is small and always runs on its caller's thread: see ``run_alone``."""
+        return self.is_small and self.machine.n_threads == 1 and not self.machine.n_drawn
+
+    def run_alone(self, frame: Frame) -> None:
+        """``run_frame`` of one step, in short, for code that ``is_alone``."""
+        team.run(self._address, frame.address, 1)
+        if frame.error[0] == OUT_OF_BOUNDS:
+            self._refuse(frame)
 
     @property
     def is_small(self) -> bool:
@@ -265,15 +282,19 @@ class MachineCode:
             with borrow(self.machine.arena_bytes) as arena:
                 self._run(frame, arena.address, steps)
         if frame.error[0] == OUT_OF_BOUNDS:
-            raise CompilerError(
-                "machine code accessed an element outside of a tensor's memory",
-                got=f"element {frame.error[1]}",
-                fix="report it, with the program; engine='interpreter' runs it meanwhile",
-            )
+            self._refuse(frame)
+
+    def _refuse(self, frame: Frame) -> NoReturn:
+        raise CompilerError(
+            "machine code accessed an element outside of a tensor's memory",
+            got=f"element {frame.error[1]}",
+            fix="report it, with the program; engine='interpreter' runs it meanwhile",
+        )
 
     def _run(self, frame: Frame, arena: int, steps: int) -> None:
         frame.table[ARENA] = arena
-        ctypes.memset(frame.counters, 0, frame.counted)
+        if self.machine.n_drawn:
+            ctypes.memset(frame.counters, 0, frame.counted)
         threads = self.threads
         if threads is None and self.machine.n_threads > 1:
             threads = self._choice.threads(get_num_threads())
@@ -364,12 +385,6 @@ def cached(key: CodeKey | None, make: Callable[[], MachineCode]) -> MachineCode:
             found = make()
             found.save(key)
         return found
-
-
-def address(array: np.ndarray) -> int:
-    """Address of an array's first element."""
-    place: int = array.__array_interface__["data"][0]
-    return place
 
 
 def _array_bytes(array: np.ndarray) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,10 @@ import numpy as np
 from chainrule.graph import Buffer, Graph
 from chainrule.program.compiler import cache, debug
 from chainrule.program.compiler.keys import GraphKey, UncacheableError
-from chainrule.program.compiler.machine import CodeKey, Frame, MachineCode, address, cached
+from chainrule.program.compiler.machine import CodeKey, Frame, MachineCode, cached
 from chainrule.program.compiler.options import is_checked
 from chainrule.program.compiler.panels import PanelBuffer, panel_elements, to_panels
-from chainrule.program.compiler.runtime.arena import aligned_empty, aligned_room
+from chainrule.program.compiler.runtime.arena import address, aligned_empty, aligned_room
 from chainrule.program.compiler.table import FIRST_SLOT
 from chainrule.program.compiler.target import Target, host_target
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # imported when something must be compiled: a warm start need
     from chainrule.program.compiler.instructions import Block
 
 SMALL = 16  # elements of an input that is kept though somebody else holds it
+UNALIGNED = 1024  # bytes of a single run's output that may begin anywhere
 CHUNK_SECONDS = 0.1  # how long native code runs before Python may look for a Ctrl-C
 
 
@@ -70,12 +73,17 @@ class BoundProgram:
     Args:
         program: What to run.
         values: One array an input.
-        free: Numbers of the inputs that each run is given. The memory of the others must live as
-            long as this is used; small ones are kept.
+        free: Numbers of the inputs that each run is given as arrays.
+        scalars: Numbers of the inputs that each run is given as floats. The memory of all others
+            must live as long as this is used; small ones are kept.
     """
 
     def __init__(
-        self, program: NativeProgram, values: Sequence[np.ndarray], free: Sequence[int]
+        self,
+        program: NativeProgram,
+        values: Sequence[np.ndarray],
+        free: Sequence[int],
+        scalars: Sequence[int] = (),
     ) -> None:
         self.code = program.code
         machine = self.code.machine
@@ -84,36 +92,81 @@ class BoundProgram:
             x for x, v in zip(arrays, values, strict=True) if x is not v or x.size <= SMALL
         ]
         self._pointers = [address(x) for x in arrays]
-        self._free = [(number, machine.inputs[number][1]) for number in free]
-        self._outputs = [(tuple(shape), dtype) for shape, dtype in machine.outputs]
-        self._order = [number for _, number in machine.results]
-        self._frames: list[Frame] = []
+        self._free = [(FIRST_SLOT + number, machine.inputs[number][1]) for number in free]
+        self._scalars = [FIRST_SLOT + number for number in scalars]
+        first = FIRST_SLOT + len(arrays)
+        self._outputs = [
+            (place, tuple(shape), dtype, math.prod(shape) * dtype.itemsize <= UNALIGNED)
+            for place, (shape, dtype) in enumerate(machine.outputs, first)
+        ]
+        order = [number for _, number in machine.results]
+        self._order = None if order == [*range(len(self._outputs))] else order
+        self._alone = self.code.is_alone
+        self._frames: list[tuple[Frame, Any]] = []
 
-    def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Run on one array for each of ``free``; outputs as of ``NativeProgram.run``.
+    def _frame(self) -> tuple[Frame, Any]:
+        """A new frame, and room for the floats."""
+        frame = self.code.frame([*self._pointers, *(0 for _ in self._outputs)])
+        cells = (ctypes.c_double * max(1, len(self._scalars)))()
+        for number, place in enumerate(self._scalars):
+            frame.table[place] = ctypes.addressof(cells) + number * ctypes.sizeof(ctypes.c_double)
+        return frame, cells
+
+    def run(self, values: Sequence[np.ndarray], scalars: Sequence[float] = ()) -> list[np.ndarray]:
+        """Run once; outputs as of ``NativeProgram.run``.
+
+        Args:
+            values: One array for each of ``free``.
+            scalars: One number for each of ``scalars``.
 
         Raises:
             IndexRangeError: An index in the data is outside its axis.
         """
-        try:
-            frame = self._frames.pop()
+        try:  # several Python threads may run at once: each has a frame of its own
+            pair = self._frames.pop()
         except IndexError:
-            frame = self.code.frame([*self._pointers, *(0 for _ in self._outputs)])
-        table, held, outputs = frame.table, [], []
-        for (number, dtype), value in zip(self._free, values, strict=True):
+            pair = self._frame()
+        frame, cells = pair
+        table, outputs = frame.table, []
+        for (place, dtype), value in zip(self._free, values, strict=True):
             flags = value.flags
             if value.dtype != dtype or not (flags.c_contiguous and flags.aligned):
                 value = ready(value, dtype)
-                held.append(value)
-            table[FIRST_SLOT + number] = address(value)
-        for place, spec in enumerate(self._outputs, FIRST_SLOT + len(self._pointers)):
-            array, table[place] = aligned_room(*spec)
+                outputs.append(value)  # lives as long as the run
+            table[place] = address(value)
+        n_made = len(outputs)
+        if scalars:
+            cells[: len(scalars)] = scalars
+        for place, shape, dtype, small in self._outputs:
+            if small:
+                array = np.empty(shape, dtype)
+                table[place] = address(array)
+            else:
+                array, table[place] = aligned_room(shape, dtype)
             outputs.append(array)
-        self.code.run_frame(frame, 1)
-        if frame.error[0]:
-            self.code.raise_index_error(frame.error[0], frame.error[1])
-        self._frames.append(frame)
-        return [outputs[number] for number in self._order]
+        if self._alone:
+            self.code.run_alone(frame)
+        else:
+            self.code.run_frame(frame, 1)
+        error = frame.error
+        if error[0]:
+            self.code.raise_index_error(error[0], error[1])
+        self._frames.append(pair)
+        del outputs[:n_made]
+        return outputs if self._order is None else [outputs[number] for number in self._order]
+
+    def carry(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Let the last run's outputs be inputs of the next; one caller at a time may do that.
+
+        Args:
+            pairs: Number of an output of the graph, and of the input that holds it from now on.
+                Whoever calls keeps its memory alive.
+        """
+        table = self._frames[-1][0].table
+        first = FIRST_SLOT + len(self._pointers)
+        for output, number in pairs:
+            place = output if self._order is None else self._order[output]
+            self._pointers[number] = table[FIRST_SLOT + number] = table[first + place]
 
 
 class NativeEpoch:

@@ -54,17 +54,32 @@ class Block:
             with contextlib.suppress(OSError):  # a kernel without huge pages
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
         whole = np.frombuffer(self._memory, np.uint8)
-        start = -_address(whole) % HUGE_PAGE if huge else 0
+        start = -address(whole) % HUGE_PAGE if huge else 0
         self.array = whole[start : start + nbytes]
-        self.address = _address(self.array)
+        self.address = address(self.array)
         #: when it was last given back: the pool's count
         self.returned = 0
 
 
-def _address(array: np.ndarray) -> int:
-    return ctypes.addressof(
-        ctypes.c_char.from_buffer(array.data)
-    )  # a quarter of ndarray.ctypes's time
+def _slow_address(array: np.ndarray) -> int:
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+#: where an ndarray object has the address of its first element: right behind what every object
+#: has, by NumPy's binary interface, on which compiled extensions rely too
+_POINTER = object.__basicsize__
+_at: Any = ctypes.c_size_t.from_address
+
+
+def _fast_address(array: np.ndarray) -> int:
+    place: int = _at(id(array) + _POINTER).value
+    return place
+
+
+_probe = np.zeros(1)
+#: Address of an array's first element. The fast way takes a tenth of the other's time.
+address = _fast_address if _fast_address(_probe) == _slow_address(_probe) else _slow_address
 
 
 @functools.lru_cache(maxsize=1024)
@@ -230,6 +245,6 @@ def aligned_room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarr
         lease = _Lease(nbytes)
         return np.asarray(lease).view(dtype).reshape(shape), lease.address
     room = np.empty(nbytes + 64, np.uint8)
-    start = _address(room)
+    start = address(room)
     step = -start % 64
     return np.ndarray(shape, dtype, room, step), start + step

@@ -14,7 +14,7 @@ from chainrule.program.compiler.kernel_facts import origins, titles
 from chainrule.program.compiler.layouts import Panels
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.llvm.module import Module
-from chainrule.program.compiler.llvm.objects import object_of
+from chainrule.program.compiler.llvm.objects import object_of_module
 from chainrule.program.compiler.lower import Lowering
 from chainrule.program.compiler.machine import (
     KernelRecord,
@@ -136,7 +136,7 @@ def compile_assembly(assembly: Assembly, target: Target, *, profiled: bool = Fal
     text = str(made.module)
     debug.tell(debug.CODE, lambda: text)
     with debug.timed("machine code"):
-        compiled = object_of(text, target)
+        compiled = object_of_module(made.module, target)
     debug.tell(debug.CODE, lambda: jit.emit_assembly(text, target))
     return MachineCode(made.machine, compiled, made.constants, assembly.kept)
 

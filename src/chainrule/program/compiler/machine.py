@@ -221,7 +221,7 @@ class MachineCode:
         self.kept = list(kept)
         self.compiled = compiled
         self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
-        self._library = jit.load([compiled.code], ["program"])
+        self._library = jit.load(compiled.parts, ["program"])
         self._address = self._library.addresses["program"]
         self._frames: list[Frame] = []
         self._choice = ThreadChoice(machine.n_threads)

@@ -1,15 +1,17 @@
 """From LLVM text to machine code in this process: objects as bytes, and libraries linked from them.
 
-LLVM is not safe to use from several threads at once, so everything here happens under one lock.
+LLVM's modules are not safe to use from several threads at once, so everything here happens under
+one lock; one caller's parts of a module are compiled on threads of its own (``emit_objects``).
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainrule.errors import CompilerError
@@ -52,7 +54,8 @@ def _bindings() -> Any:
 
 
 @functools.cache
-def _machine(target: Target, level: int = 3) -> Any:
+def _machine(target: Target, level: int = 3, number: int = 0) -> Any:
+    """What emits machine code; a thread at a time may use one, so that each has a number."""
     llvm = _bindings()
     triple = target.triple or llvm.get_process_triple()
     return llvm.Target.from_triple(triple).create_target_machine(
@@ -82,11 +85,11 @@ class _Session:
         return cls.loader
 
 
-def _parse(text: str, target: Target) -> Any:
+def _parse(text: str, target: Target, context: Any = None) -> Any:
     llvm = _bindings()
     machine = _machine(target)
     try:
-        module = llvm.parse_assembly(text)
+        module = llvm.parse_assembly(text, context)
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
         module.verify()
@@ -109,6 +112,84 @@ def emit_object(text: str, target: Target, level: int = 3) -> bytes:
     """
     with _lock:
         return bytes(_machine(target, level).emit_object(_parse(text, target)))
+
+
+def emit_objects(texts: Sequence[str], target: Target) -> list[bytes]:
+    """Compile several modules side by side, each on a thread.
+
+    Args:
+        texts: LLVM IR of each.
+        target: What they are compiled for.
+
+    Raises:
+        CompilerError: A text is not a valid module: a fault of the compiler.
+    """
+    emit = _unlocked_emit()
+    if len(texts) < 2 or emit is None:
+        return [emit_object(text, target) for text in texts]
+    found: list[bytes | BaseException] = [b""] * len(texts)
+    with _lock:
+        # a context belongs to one thread at a time; everything but the emission is done by this one
+        contexts = [_bindings().create_context() for _ in texts]
+        modules = [_parse(x, target, c) for x, c in zip(texts, contexts, strict=True)]
+        machines = [_machine(target, number=number) for number in range(len(texts))]
+
+        def work(number: int) -> None:
+            try:
+                found[number] = emit(machines[number], modules[number])
+            except BaseException as error:
+                found[number] = error
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(1, len(texts))]
+        for thread in threads:
+            thread.start()
+        work(0)
+        for thread in threads:
+            thread.join()
+        for module in modules:
+            module.close()
+        for context in contexts:
+            context.close()
+    objects = []
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+        objects.append(each)
+    return objects
+
+
+@functools.cache
+def _unlocked_emit() -> Callable[[Any, Any], bytes] | None:
+    """Emission of an object file without llvmlite's lock, which lets one thread in at a time.
+
+    LLVM itself allows what is done here: threads that have contexts and target machines of their
+    own. None if llvmlite does not have what this needs.
+    """
+    from llvmlite.binding import ffi
+
+    _bindings()
+    try:
+        library = ffi.lib
+        raw = ctypes.CDLL(library._name, handle=library._handle).LLVMPY_TargetMachineEmitToMemory
+        known = library.LLVMPY_TargetMachineEmitToMemory
+        raw.argtypes, raw.restype = known.argtypes, known.restype
+        output_string = ffi.OutputString
+    except AttributeError:
+        return None
+
+    def emit(machine: Any, module: Any) -> bytes:
+        with output_string() as message:
+            buffer = raw(machine, module, 1, message)
+            if not buffer:
+                raise CompilerError(f"LLVM made no machine code: {message}")
+        try:
+            return ctypes.string_at(
+                library.LLVMPY_GetBufferStart(buffer), library.LLVMPY_GetBufferSize(buffer)
+            )
+        finally:
+            library.LLVMPY_DisposeMemoryBuffer(buffer)
+
+    return emit
 
 
 def emit_assembly(text: str, target: Target) -> str:

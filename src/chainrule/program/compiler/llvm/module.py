@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chainrule.program.compiler.target import Target
 
@@ -48,6 +48,21 @@ class Module:
     def function_text(self, name: str) -> str:
         """The text of one function."""
         return self._functions[name]
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Texts of the finished functions by name, in order."""
+        return self._functions
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """Constant tables by name: what follows ``@name = ``."""
+        return self._globals
+
+    @property
+    def declarations(self) -> Mapping[str, str]:
+        """Declarations of intrinsics and outside functions by name."""
+        return self._declarations
 
     def __str__(self) -> str:
         constants = [f"@{name} = {text}" for name, text in self._globals.items()]

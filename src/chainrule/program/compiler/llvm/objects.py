@@ -6,11 +6,17 @@ state of the compiler's sources wrote it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule.program.compiler import cache
 from chainrule.program.compiler.llvm import jit
+from chainrule.program.compiler.llvm.parts import cut
+from chainrule.program.compiler.runtime.counts import available_cores
 from chainrule.program.compiler.target import Target
+
+if TYPE_CHECKING:
+    from chainrule.program.compiler.llvm.module import Module
 
 
 class ObjectFile(NamedTuple):
@@ -18,11 +24,16 @@ class ObjectFile(NamedTuple):
 
     Args:
         key: Its key in the cache.
-        code: The object file.
+        parts: The object files.
     """
 
     key: str
-    code: bytes
+    parts: tuple[bytes, ...]
+
+    @property
+    def code(self) -> bytes:
+        """All of it, one object file after the other."""
+        return b"".join(self.parts)
 
 
 def object_of(text: str, target: Target, level: int = 3) -> ObjectFile:
@@ -36,15 +47,32 @@ def object_of(text: str, target: Target, level: int = 3) -> ObjectFile:
     Raises:
         CompilerError: The text is not a valid module: a fault of the compiler.
     """
+    return _known_or(text, target, level, lambda: (jit.emit_object(text, target, level),))
+
+
+def object_of_module(module: Module, target: Target) -> ObjectFile:
+    """The same of a module, whose parts are compiled side by side where that pays."""
+
+    def make() -> tuple[bytes, ...]:
+        return tuple(jit.emit_objects(cut(module, available_cores()), target))
+
+    return _known_or(str(module), target, 3, make)
+
+
+def _known_or(
+    text: str, target: Target, level: int, make: Callable[[], tuple[bytes, ...]]
+) -> ObjectFile:
     key = cache.make_key("ir", text, target, level)
     known = object_with(key)
     if known is None:
-        known = ObjectFile(key, jit.emit_object(text, target, level))
-        cache.store(key, {}, {"code": known.code})
+        known = ObjectFile(key, make())
+        cache.store(key, {}, {f"code{n}": code for n, code in enumerate(known.parts)})
     return known
 
 
 def object_with(key: str) -> ObjectFile | None:
     """The object file that an earlier process kept under a key of ``object_of``."""
     entry = cache.lookup(key)
-    return None if entry is None else ObjectFile(key, entry.blobs["code"])
+    if entry is None:
+        return None
+    return ObjectFile(key, tuple(entry.blobs[f"code{n}"] for n in range(len(entry.blobs))))

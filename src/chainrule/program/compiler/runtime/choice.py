@@ -7,8 +7,8 @@ thread that has to wait for its core takes longer than the whole step on one thr
 
 from __future__ import annotations
 
-import statistics
 import threading
+from collections.abc import Sequence
 
 #: calls are put together until they took so long; shorter times say little
 WINDOW_SECONDS = 1e-3
@@ -69,6 +69,13 @@ class ThreadChoice:
             rivals = self._rivals
             if rivals and steps and n_threads == rivals.options[rivals.running]:
                 rivals.record(seconds, steps)
+
+
+def _median(values: Sequence[float]) -> float:
+    # Python's own comes with decimal and rational numbers, whose import takes longer than a
+    # Program's way from the cache
+    ordered, middle = sorted(values), len(values) // 2
+    return (ordered[middle] + ordered[-1 - middle]) / 2
 
 
 class _Rivals:
@@ -135,7 +142,7 @@ class _Rivals:
             self.running = self.current
             return
         ours, theirs = self._rates[self.current], self._rates[self._rival]
-        ratio = statistics.median(ours) / statistics.median(theirs)
+        ratio = _median(ours) / _median(theirs)
         if len(ours) < PAIRS and 1 / CLEAR < ratio < CLEAR:
             self.running = self._rival
             return
@@ -146,6 +153,6 @@ class _Rivals:
         # where the prediction lost, something unusual goes on, and may be over soon
         soon = won or winner != self._predicted
         self._to_rest = (FIRST_REST if soon else REST) * self._cost
-        self._expected = statistics.median(self._rates[winner])
+        self._expected = _median(self._rates[winner])
         self.current = self.running = winner
         self._rival, self._slow, self._rested = None, 0, 0.0

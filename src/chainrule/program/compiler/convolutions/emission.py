@@ -123,24 +123,20 @@ class PixelEmitter:
         padder.clear()
         weights = memory.pointers(self.packed)
         with b.loop(begin, end) as task:
-            rest, part = self._split(task.index, plan.parts)
-            rest, band = self._split(rest, plan.bands)
+            number, part = self._split(task.index, plan.parts)
+            rest, band = self._split(number, plan.bands)
             block, group = self._split(rest, g.groups)
             first = b.mul(block, b.i64(form.planes.images))
-            band = b.mul(band, b.i64(form.planes.band))
-            if plan.bands > 1:
-                band = minimum(b, band, g.lines[0].count - form.planes.band)
+            band = self._first_row(band)
             self.writer.band = band
             padder.emitter.push()
             padder.fill(group, first, band, b.i64(0))
             padder.emitter.pop()
-            self.asker = Asker(
-                plan,
-                b,
-                memory,
-                following_images(self.convolution, plan, b, memory, block, group),
-                written_beside(self.epilogue, plan, memory),
-            )
+            later, row = self._split(b.add(number, b.i64(1)), plan.bands)
+            row = self._first_row(row)
+            following = following_images(self.convolution, plan, b, memory, later, row)
+            beside = written_beside(self.epilogue, plan, memory)
+            self.asker = Asker(plan, b, memory, band, following, beside)
             low, high = self._part(part)
             form.channels.loop(
                 b, low, high, lambda o, h: self._tile(group, first, band, o, h, weights)
@@ -150,6 +146,14 @@ class PixelEmitter:
         if count == 1:
             return number, self.b.i64(0)
         return quotient(self.b, number, count), remainder(self.b, number, count)
+
+    def _first_row(self, band: Value) -> Value:
+        """First output of a band along the first axis; the last one reaches back."""
+        b, plan = self.b, self.plan
+        band = b.mul(band, b.i64(plan.form.planes.band))
+        if plan.bands == 1:
+            return band
+        return minimum(b, band, plan.geometry.lines[0].count - plan.form.planes.band)
 
     def _part(self, part: Value) -> tuple[Value, Value]:
         """First and last (exclusive) tile of channels of a part."""

@@ -17,6 +17,8 @@ import numpy as np
 
 from chainrule.program.compiler.instructions import Instruction
 
+SUMMED = "summed"  #: attribute of a convolution whose pixels are summed where they are written
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -97,6 +99,7 @@ class Geometry:
         outs: Output channels of a group.
         lines: The spatial axes.
         element: LLVM type of the sums: ``float`` or ``double``.
+        summed: What is made of it is summed over the pixels of each image.
     """
 
     batch: int
@@ -105,6 +108,7 @@ class Geometry:
     outs: int
     lines: tuple[Line, ...]
     element: str
+    summed: bool = False
 
     @functools.cached_property
     def flops(self) -> float:
@@ -139,6 +143,6 @@ def describe(x: Instruction) -> Geometry:
     )
     groups = a["groups"]
     element = "float" if x.result.dtype == np.float32 else "double"
-    return Geometry(
-        image.shape[0], groups, weight.shape[1], weight.shape[0] // groups, lines, element
-    )
+    channels, outs = weight.shape[1], weight.shape[0] // groups
+    summed = bool(a.get(SUMMED, False))
+    return Geometry(image.shape[0], groups, channels, outs, lines, element, summed)

@@ -28,6 +28,8 @@ ENOUGH_TASKS = 16
 LEAST_FLOPS = 8192  # below this a plain loop is as good
 MOST_PLACES = 128  # of a kernel
 MOST_IMAGES = 32
+LINE = 64  # bytes of a line of the cache
+LOST = 0.45  # cycles a line drawn by a tile, for each other row between those of a tile
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,17 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         plan = PixelPlan(form, 1)
         depth = sum(map(plan.depth, geometry.phases))
         n_tasks = max(1, plan.blocks * plan.bands)
-        traffic = plan.packed_weights / geometry.groups * size / 16
-        if traffic * 16 > target.level2 // 2:
-            traffic *= 3
-        time = n_tasks * (cycles * depth + traffic + _around(form))
+        traffic = plan.packed_weights / geometry.groups * size / 32
+        if traffic * 32 > target.level2 // 2:
+            traffic *= 6
+        time = n_tasks * (cycles * depth + traffic + _around(form) + _drawn(form, target))
         if geometry.groups > 1 and images > 1:  # pieces of every image, far from each other
             time *= 2.0
+        if geometry.summed and planes.is_banded:  # the sums would be kernels of their own
+            time *= 1.5
         if geometry.groups * n_tasks < ENOUGH_TASKS:
             time *= 1.0 + 0.02 * (ENOUGH_TASKS - geometry.groups * n_tasks)
-        if best is None or time < best[0] * 0.99:
+        if best is None or time < best[0] * 0.985:
             best = time, plan
     if best is None:
         return None
@@ -146,9 +150,31 @@ def _around(form: Pixels) -> float:
     for line in g.lines[1:-1]:
         outs *= line.out
     columns = g.lines[-1].out
-    laid_out = rows * (1.5 * row / form.lanes + 5)
+    laid_out = rows * (1.5 * row / form.lanes + 12)
     read = outs * g.lines[0].spread * (4.0 * columns / form.lanes + 8)
     return laid_out + read + 150.0 * form.channels.count + 200.0
+
+
+def _drawn(form: Pixels, target: Target) -> float:
+    """Cycles lost while tiles draw their rows of pixels from the second-level cache.
+
+    The rows of a tile are pieces of every channel. Where the channels' other rows lie between
+    them, no stream is seen that could be fetched ahead of time.
+    """
+    planes, size = form.planes, size_of(form.geometry.element)
+    if planes.size * size <= 1.25 * target.level1:
+        return 0.0
+    g, first = form.geometry, (0,) * len(form.geometry.lines)
+    leads = len(planes.lead_offsets(first))
+    rows = leads + form.rows - 1
+    all_rows = planes.n_planes * planes.plane / planes.strides[-2]
+    gaps = min(1.0, LOST * (all_rows / rows - 1))
+    lines = g.channels * rows * (form.vectors * form.lanes * size / LINE + 1)
+    around = g.channels * rows * planes.strides[-2]
+    weights = g.channels * leads * len(planes.column_offsets(first)) * form.height
+    if (around + weights) * size <= target.level1:  # the next row of tiles finds them still there
+        lines /= rows
+    return gaps * lines * form.channels.count * form.tiles
 
 
 def _cuts(geometry: Geometry) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from chainrule.ops.record import REGISTRY
+from chainrule.program.compiler.convolutions.geometry import SUMMED
 from chainrule.program.compiler.convolutions.planning import AnyPlan, PixelPlan
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.lowering.reductions import REDUCTIONS
@@ -52,7 +53,8 @@ def split_sums(block: Block, plans: Mapping[Instruction, AnyPlan]) -> set[Instru
     """Cut sums over images and pixels in two.
 
     Args:
-        block: Its instructions are changed and added to.
+        block: Its instructions are changed and added to; convolutions whose pixels are summed
+            are marked, for their plan to keep images whole.
         plans: How its convolutions are computed.
 
     Returns:
@@ -60,13 +62,17 @@ def split_sums(block: Block, plans: Mapping[Instruction, AnyPlan]) -> set[Instru
     """
     pending, block.instructions = block.instructions, []
     writer = _Writer(block)
-    made: set[Tensor] = set()
+    made: dict[Tensor, frozenset[Instruction]] = {}
     found: set[Tensor] = set()
     for x in pending:
         beside = [t for t in x.operands if t in made and t.shape == x.results[0].shape]
-        if isinstance(plans.get(x), PixelPlan) or (x.op.name in ALIGNED and beside):
-            made.add(x.result)
+        if isinstance(plans.get(x), PixelPlan):
+            made[x.result] = frozenset((x,))
+        elif x.op.name in ALIGNED and beside:
+            made[x.result] = frozenset().union(*(made[t] for t in beside))
         elif _is_sum_of_pixels(x) and x.operands[0] in made:
+            for convolution in made[x.operands[0]]:
+                convolution.attributes = {**convolution.attributes, SUMMED: True}
             varied = _deviating(x, writer.by_image)
             if varied is not None:
                 found.add(varied)

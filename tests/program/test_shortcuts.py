@@ -43,19 +43,21 @@ def counted(monkeypatch):
     return taken
 
 
-def twice(f, *arguments):
+def often(f, *arguments):
+    """The first call takes the long way, the second finds the short one, the third takes it."""
+    f(*arguments)
     f(*arguments)
     return np.asarray(f(*arguments))
 
 
-def test_the_second_call_is_short_and_equal(counted):
+def test_the_third_call_is_short_and_equal(counted):
     model, f = Net(), cr.compile(lambda m, x: m(x))
     expected = model(cr.asarray(X)).numpy()
     for x in (X, cr.asarray(X)):
-        np.testing.assert_allclose(twice(f, model, x), expected, rtol=1e-5)
-    assert len(counted) == 3
-    np.testing.assert_allclose(f(model, X * 2).numpy(), model(cr.asarray(X * 2)).numpy(), rtol=1e-4)
+        np.testing.assert_allclose(often(f, model, x), expected, rtol=1e-5)
     assert len(counted) == 4
+    np.testing.assert_allclose(f(model, X * 2).numpy(), model(cr.asarray(X * 2)).numpy(), rtol=1e-4)
+    assert len(counted) == 5
 
 
 def replace_weight(model):
@@ -91,18 +93,19 @@ def tied(model):
 )
 def test_changes_of_the_model_are_seen(change, counted):
     model, f = Net(), cr.compile(lambda m, x: m(x))
-    twice(f, model, X)
+    often(f, model, X)
     assert len(counted) == 1
     change(model)
     np.testing.assert_allclose(f(model, X).numpy(), model(cr.asarray(X)).numpy(), rtol=1e-5)
     assert len(counted) == 1
-    f(model, X)
-    assert len(counted) == 2
+    for _ in range(2):
+        np.testing.assert_allclose(f(model, X).numpy(), model(cr.asarray(X)).numpy(), rtol=1e-5)
+    assert len(counted) > 1
 
 
 def test_other_shapes_types_and_settings_compile_again():
     model, f = Net(), cr.compile(lambda m, x: m(x))
-    twice(f, model, X)
+    often(f, model, X)
     assert f(model, X[:2]).shape == (2, 2)
     assert f.n_compilations == 2
     model.astype(cr.float64)
@@ -111,7 +114,7 @@ def test_other_shapes_types_and_settings_compile_again():
 
 def test_results_are_not_written_over():
     f = cr.compile(lambda x: x * 2)
-    twice(f, X)
+    often(f, X)
     first, second = f(X), f(X + 1)
     np.testing.assert_array_equal(first.numpy(), X * 2)
     np.testing.assert_array_equal(second.numpy(), (X + 1) * 2)
@@ -120,7 +123,7 @@ def test_results_are_not_written_over():
 def test_one_array_twice_and_two_arrays(counted):
     f = cr.compile(lambda a, b: a + 2 * b)
     a, b = cr.asarray(X), cr.asarray(X + 1)
-    for _ in range(2):
+    for _ in range(3):
         np.testing.assert_allclose(f(a, b).numpy(), 3 * X + 2, rtol=1e-5)
         np.testing.assert_allclose(f(a, a).numpy(), 3 * X, rtol=1e-6)
     assert len(counted) == 1
@@ -148,12 +151,12 @@ def test_random_draws_go_on(counted):
 
     for ours, expected in zip(draws(f), draws(slow), strict=True):
         np.testing.assert_array_equal(ours, expected)
-    assert len(counted) == 3
+    assert len(counted) == 2
 
 
 def test_a_bad_index_is_reported():
     f = cr.compile(lambda x, i: cr.take(x, i, axis=0))
-    twice(f, X, np.array([0, 2]))
+    often(f, X, np.array([0, 2]))
     with pytest.raises(IndexRangeError):
         f(X, np.array([0, 7]))
 
@@ -167,7 +170,7 @@ def test_what_may_change_unseen_takes_the_long_way(counted):
             return x * len(self.names)
 
     holder, f = Holder(), cr.compile(lambda m, x: m(x))
-    twice(f, holder, X)
+    often(f, holder, X)
     holder.names.add("b")
     np.testing.assert_array_equal(f(holder, X).numpy(), X * 2)
     assert not counted
@@ -175,12 +178,12 @@ def test_what_may_change_unseen_takes_the_long_way(counted):
 
 def test_a_model_and_its_old_parameters_are_let_go():
     model, f = Net(), cr.compile(lambda m, x: m(x))
-    twice(f, model, X)
+    often(f, model, X)
     old = weakref.ref(model.layers[0].weight)
     replace_weight(model)
     gc.collect()
     assert old() is None
-    twice(f, model, X)
+    often(f, model, X)
     current, gone = weakref.ref(model.layers[0].weight), weakref.ref(model)
     del model
     gc.collect()

@@ -60,27 +60,31 @@ class CompiledFunction:
         for shortcut in self._shortcuts:
             found = shortcut.run(arguments)
             if found is not None:
-                shortcut.program.unused = 0
+                shortcut.program.unused = 1
                 return shortcut.results(found)
         call, program = self.prepare(arguments)
+        made = self._shortcut(arguments, call, program)
+        if made is not None:
+            found = made.first_run(arguments)
+            if found is not None:
+                self._keep(made)
+                return made.results(found)
         values = call.values()
         apply_step_scalars(arguments, call, values)
         results, state = program.run(values)
         program.write_back(call, _owned(state, call))
-        self._remember(arguments, call, program)
         return program.results(_owned(results, call))
 
-    def _remember(self, arguments: Sequence[Any], call: Call, program: Program) -> None:
-        """Take the short way with the next call that is like this one, if there is one."""
+    def _shortcut(self, arguments: Sequence[Any], call: Call, program: Program) -> Shortcut | None:
+        """A short way for calls like this one: from the second on, if there is one."""
         program.unused += 1
-        if program.unused > PATIENCE and program.unused % PATIENCE:
-            return  # looking for one in vain takes time too
-        if program.writes:
-            call = take_apart([*arguments, random.ambient()])
-        shortcut = make_shortcut(arguments, call, program, self._forget)
-        if shortcut is not None:
-            others = [x for x in self._shortcuts if x.program is not program]
-            self._shortcuts = [shortcut, *others][:MOST_SHORTCUTS]
+        if program.unused == 1 or (program.unused > PATIENCE and program.unused % PATIENCE):
+            return None  # looking for one in vain takes time too
+        return make_shortcut(arguments, call, program, self._forget)
+
+    def _keep(self, shortcut: Shortcut) -> None:
+        others = [x for x in self._shortcuts if x.program is not shortcut.program]
+        self._shortcuts = [shortcut, *others][:MOST_SHORTCUTS]
 
     def _forget(self, shortcut: Shortcut) -> None:
         self._shortcuts = [x for x in self._shortcuts if x is not shortcut]

@@ -52,7 +52,7 @@ class Program:
     Printing a Program shows its nodes.
 
     Attributes:
-        unused: Shortcuts to it that were looked for since one was taken (see ``reuse``).
+        unused: Calls of it that took the long way since a shortcut was taken (see ``reuse``).
     """
 
     def __init__(

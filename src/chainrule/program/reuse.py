@@ -2,7 +2,7 @@
 
 Taking a model apart costs far more than a small network takes to run. A ``Shortcut`` remembers what
 a call found out, and what it depended on; if all of that is still so, the next call goes
-straight to the machine code. What a Program writes is written as in the first call; the state that
+straight to the machine code. What a Program writes is written as by a first call; the state that
 it finds next time is then known to be what it left.
 
 It serves Modules and optimizers among the arguments (containers that say by ``__tree_watch__``
@@ -86,8 +86,8 @@ class Shortcut:
 
     Args:
         arguments: Of a call.
-        call: The same, taken apart after what was written.
-        program: What it ran, compiled.
+        call: The same, taken apart.
+        program: What it is to run, compiled.
         forget: Called when a Module among the arguments is gone.
 
     Raises:
@@ -253,6 +253,10 @@ class Shortcut:
             return self._run(arguments)
         finally:
             self._lock.release()
+
+    def first_run(self, arguments: Sequence[Any]) -> list[np.ndarray] | None:
+        """The same for the call that it was made for, before any other knows of it."""
+        return self._run(arguments)
 
     def _run(self, arguments: Sequence[Any]) -> list[np.ndarray] | None:
         arrays: list[np.ndarray] = []

@@ -62,7 +62,7 @@ def object_of_module(module: Module, target: Target) -> ObjectFile:
 def _known_or(
     text: str, target: Target, level: int, make: Callable[[], tuple[bytes, ...]]
 ) -> ObjectFile:
-    key = cache.make_key("objects", text, target, level)
+    key = cache.make_key("ir", text, target, level, "parts")
     known = object_with(key)
     if known is None:
         known = ObjectFile(key, make())

@@ -178,7 +178,11 @@ def test_the_lecture_network_has_7960_parameters(tmp_path):
         (["explain", "nothing"], ["one-input", "classic"]),
         (["explain", "classic", "--format", "pdf"], ["text, markdown, latex, html"]),
         (["summary", "--activation", "foo"], ["relu"]),
-        (["dance"], ["dance"]),
+        (["summry"], ["no command 'summry'", "did you mean summary?"]),
+        (["train", "--resume", "nowhere", "--epochs", "3"], ["keeps", "--epochs 3"]),
+        (["profile", "shakespeare"], ["networks for pictures"]),
+        (["models", "--layers"], ["say of which model", "--layers lenet5"]),
+        (["train", "mnist", "--model", "lenet"], ["did you mean lenet5?"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value else None,
 )

@@ -89,6 +89,9 @@ def test_going_on_with_a_run(run):
     path, shown = run
     resumed = call("train", "--resume", path, "--progress", "none", "--no-pictures")
     assert shown.split("validation loss")[1].split()[0] in resumed
+    for option in ("--steps", "--seed", "--out"):
+        with pytest.raises(ArgumentError, match=rf"(?s)keeps the .*got: +{option} 12"):
+            call("train", "--resume", path, option, 12)
 
 
 def test_texts_with_labels(folder):
@@ -125,6 +128,9 @@ def test_a_large_text_is_encoded_into_the_run_folder(folder, monkeypatch, tmp_pa
     [
         (["shakespeare", "--epochs", 3], "not trained by epochs"),
         (["shakespeare", "--hidden", "10"], "--hidden is about pictures"),
+        (["shakespeare", "--grey"], "--grey is about pictures"),
+        (["mnist", "--context", 8], "--context is about text, and mnist holds pictures"),
+        (["mnist", "--model", "char-gpt"], "--model does not know 'char_gpt'"),
         (["shakespeare", "--model", "resnet18"], "does not know 'resnet18'"),
         (["shakespeare", "--context", 1], "--context is out of range"),
         (["shakespeare", "--tokenizer", "runes"], "--tokenizer"),

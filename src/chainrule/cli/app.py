@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chainrule.cli.console import print_error, print_warning
+from chainrule.cli.console import meant, print_error, print_warning
 from chainrule.errors import ArgumentError, ChainruleError, compose_message
 from chainrule.version import VERSION
 
@@ -46,6 +46,17 @@ class LazyGroup(typer.core.TyperGroup):
         command = typer.main.get_command(inner)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; an unknown one is answered with the known ones."""
+        if args[0] not in COMMANDS:
+            raise ArgumentError(
+                f"there is no command {args[0]!r}",
+                expected=", ".join(COMMANDS),
+                got=args[0],
+                fix=meant(args[0], COMMANDS),
+            )
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,8 +17,24 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    """Tell an error on the error stream."""
-    errors.print(Text("error: ", style="bold red") + Text(message))
+    """Tell an error on the error stream; in a terminal, lines break between words."""
+    errors.print(Text("error: ", style="bold red") + Text(_fitted(message)))
+
+
+def _fitted(message: str) -> str:
+    if not errors.is_terminal:  # whoever reads a pipe may look for a whole line
+        return message
+    first, *rest = message.splitlines()
+    lines = textwrap.wrap(first, errors.width, initial_indent=" " * 7)
+    for line in rest:
+        lines += textwrap.wrap(
+            line,
+            errors.width,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+    return "\n".join(lines).lstrip()
 
 
 def print_warning(message: str) -> None:
@@ -29,9 +47,18 @@ def one_of(value: str, known: Iterable[str], option: str) -> str:
     names = list(known)
     if value not in names:
         raise ArgumentError(
-            f"{option} does not know {value!r}", expected=", ".join(names), got=repr(value)
+            f"{option} does not know {value!r}",
+            expected=", ".join(names),
+            got=repr(value),
+            fix=meant(value, names),
         )
     return value
+
+
+def meant(value: str, names: Iterable[str]) -> str:
+    """``did you mean adam?``, if a name is spelled much like ``value``; else nothing."""
+    close = difflib.get_close_matches(value.lower().replace("-", "_"), list(names), n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def sizes(text: str, option: str) -> list[int]:

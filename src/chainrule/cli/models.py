@@ -8,7 +8,9 @@ import typer
 from rich.table import Table
 
 from chainrule.cli.console import output
+from chainrule.errors import ArgumentError
 from chainrule.models import architecture, names
+from chainrule.models.registry import nearest_names
 
 
 def models(
@@ -20,16 +22,20 @@ def models(
     ] = False,
 ) -> None:
     """List the models that --model and cr.models.create know; no weights are drawn."""
+    wanted = name.lower().replace("-", "_")
+    chosen = [known for known in names() if wanted in known]
+    if (layers and wanted not in names()) or not chosen:
+        raise ArgumentError(
+            f"there is no model {name!r}" if name else "say of which model",
+            expected="a name from chainrule models" if layers else "part of a name, or none",
+            got=name or "--layers without a name",
+            fix=_instead(name, chosen if name else [], "--layers " if layers else ""),
+        )
     if layers:
-        found = architecture(name)
-        output.print(str(found.summary()))
+        output.print(str(architecture(wanted).summary()))
         return
-    chosen = [known for known in names() if name.lower() in known]
-    if not chosen:
-        architecture(name)  # fails with the nearest names
-    table = Table(
-        box=None, padding=(0, 1, 0, 0), pad_edge=False
-    )  # 80 columns have no room for more
+    # 80 columns have no room for more
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
     for heading in ("input", "parameters", "multiply-adds"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -40,6 +46,12 @@ def models(
         figures = f"{summary.n_parameters:,}", _in_units(summary.multiply_adds)
         table.add_row(known, _size(entry.input_shape), *figures, entry.source)
     output.print(table)
+
+
+def _instead(name: str, containing: list[str], option: str) -> str:
+    """Commands for models whose names are like the one that was asked for."""
+    found = nearest_names(name) or containing or ["lenet5"]
+    return " or ".join(f"chainrule models {option}{known}" for known in found[:2])
 
 
 def _size(shape: tuple[Any, ...]) -> str:

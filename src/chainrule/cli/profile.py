@@ -10,6 +10,7 @@ from chainrule import random
 from chainrule.cli.console import output
 from chainrule.cli.recipe import Recipe, of_the_model
 from chainrule.cli.sources import KNOWN
+from chainrule.cli.text import is_text
 from chainrule.errors import ArgumentError
 
 _DEFAULT = Recipe(dataset="mnist")
@@ -45,6 +46,13 @@ def profile(
     if not 0.01 <= seconds <= _LONGEST:
         raise ArgumentError(
             "--seconds is out of range", expected=f"0.01 to {_LONGEST:g}", got=f"{seconds:g}"
+        )
+    if is_text(what, model, {}):
+        raise ArgumentError(
+            "chainrule profile measures networks for pictures",
+            expected=f"{', '.join(KNOWN)}, or a folder of pictures",
+            got=f"{what} --model {model}",
+            fix="in Python, Trainer.profile measures any model",
         )
     recipe = Recipe.compose(
         what,

@@ -98,6 +98,7 @@ class Recipe:
             ArgumentError: A value is unknown or out of range, or the model does not fit.
             DataError: A folder has no classes, or a data set is not on this machine.
         """
+        model = model.replace("-", "_")
         one_of(model, MODELS, "--model")
         size, grey = given.pop("image_size", None), bool(given.pop("grey", None))
         if size is not None and not 1 <= size <= 4096:

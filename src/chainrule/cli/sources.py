@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule import data
+from chainrule.cli.console import meant
 from chainrule.data import ArrayDataset
 from chainrule.data.folders import survey
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, DataError
 
 #: folders of these names hold the parts of a data set
 TRAINING, VALIDATION, TEST = ("train", "training"), ("val", "valid", "validation"), ("test",)
@@ -100,13 +101,22 @@ def find_source(what: str, image_size: int = 0, grey: bool = False) -> Source:
             )
         return _by_name(what)
     if is_path(what):
-        return _folder(Path(what).expanduser(), image_size, grey)
+        path = Path(what).expanduser()
+        if not path.exists():
+            raise DataError(
+                f"there is nothing at {what}",
+                expected="a folder with a folder of pictures a class; to train on text, a file or "
+                "a folder of texts",
+                got="no such file or folder",
+            )
+        return _folder(path, image_size, grey)
     there = Path(what).exists()
     raise ArgumentError(
-        f"chainrule train does not know {what!r}",
-        expected=f"{', '.join(KNOWN)}, or a folder of pictures by its path, such as ./pictures",
+        f"chainrule does not know {what!r}",
+        expected=f"{', '.join(KNOWN)}, shakespeare, or a path: a folder of pictures ./pictures, "
+        "texts ./text.txt or ./reviews.csv",
         got=repr(what),
-        fix=f"chainrule train .{os.sep}{what}" if there else "",
+        fix=f".{os.sep}{what}" if there else meant(what, [*KNOWN, "shakespeare"]),
     )
 
 

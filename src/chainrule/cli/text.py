@@ -13,6 +13,8 @@ from rich.table import Table
 
 from chainrule import nn, random
 from chainrule.cli.console import output
+from chainrule.cli.groups import spelled
+from chainrule.cli.sources import KNOWN
 from chainrule.cli.tables import per_class
 from chainrule.cli.text_recipe import TextRecipe, load_tokenizer, save_tokenizer
 from chainrule.data import Tokenizer
@@ -23,34 +25,45 @@ from chainrule.models import names
 from chainrule.nn.functional import softmax
 from chainrule.training import LanguageFigures, Trainer, language_figures, load_best, new_run_folder
 
+ABOUT_PICTURES = (
+    "image_size", "grey", "augment", "hidden", "activation", "input_dropout", "max_norm",
+    "validation",
+)  # fmt: skip
 #: tokens that predict shows behind a text
 MOST_SHOWN = 5
 
 
 def is_text(what: str, model: str, given: dict[str, Any]) -> bool:
-    """True if ``chainrule train`` is asked to learn text."""
-    if what == "shakespeare" or model.replace("-", "_") in names("tokens"):
-        return True
-    if any(value is not None for value in given.values()):
+    """True if ``chainrule train`` is asked to learn text.
+
+    Args:
+        what: What it is to learn.
+        model: The model's name.
+        given: Options about text that were given.
+    """
+    if what in KNOWN:
+        return False
+    if given or what == "shakespeare" or model.replace("-", "_") in names("tokens"):
         return True
     path = Path(what).expanduser()
     return path.is_file() and path.suffix.lower() in (*ENDINGS, ".csv", ".tsv")
 
 
-def refuse_for_text(**given: Any) -> None:
+def refuse_for_text(given: dict[str, Any]) -> None:
     """Options that are about pictures say nothing of text.
 
     Args:
-        given: Their values; None: not given.
+        given: Options that were given, and their values.
 
     Raises:
-        ArgumentError: One was given.
+        ArgumentError: One is about pictures.
     """
     for name, value in given.items():
-        if value is not None:
+        if name in ABOUT_PICTURES:
+            option = spelled(name, value)
             raise ArgumentError(
-                f"--{name.replace('_', '-')} is about pictures, and this is text",
-                got=str(value),
+                f"{option.partition(' ')[0]} is about pictures, and this is text",
+                got=option,
                 fix="leave it out",
             )
 

@@ -295,3 +295,14 @@ def test_repeated_runs_stay_in_flat_memory():
     tracemalloc.stop()
     assert grown < 300_000, "300 runs that each kept 4 kB would be 1.2 MB"
     assert isinstance(state["w"], Array)
+
+
+def test_tuples_inside_of_containers_are_put_back():
+    f = cr.compile(lambda state: state["pairs"][0][0] + state["pair"][1])
+    pair = cr.asarray(1.0), cr.asarray(2.0)
+    state = {"pair": pair, "pairs": [pair, (pair,)]}
+    for _ in range(3):
+        assert float(f(state)) == 3
+        assert state["pair"] is pair
+        assert state["pairs"][0] is pair
+        assert state["pairs"][1][0] is pair

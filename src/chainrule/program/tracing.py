@@ -14,7 +14,7 @@ from chainrule.ops.origin import here
 from chainrule.program.program import Program, Write
 from chainrule.program.signature import Call, Slot
 from chainrule.scope import transform_scope
-from chainrule.tree import Leaf, children, flatten, is_container, is_leaf, is_mutable
+from chainrule.tree import Leaf, children, flatten, is_container, is_leaf, is_mutable, put_in
 
 
 def trace_program(
@@ -31,8 +31,9 @@ def trace_program(
     mark = next_serial()
     inputs = [placeholder(s.shape, s.dtype, s.path, s.weak) for s in call.slots]
     stand_ins = iter([inputs[number] for number in call.slot_of])
+    tuples: list[tuple[Any, Any, Any]] = []
     try:
-        replaced = [_substitute(argument, stand_ins) for argument in arguments]
+        replaced = [_substitute(argument, stand_ins, tuples) for argument in arguments]
         with transform_scope():
             result = function(*replaced)
         after = flatten(tuple(replaced))[0]
@@ -40,6 +41,8 @@ def trace_program(
         for leaf in call.leaves:
             if leaf.owner is not None:
                 leaf.assign(leaf.value)
+        for owner, key, whole in tuples:
+            put_in(owner, key, whole)
     writes, written = _collect_writes(call, inputs, after)
     leaves, structure = flatten(result)
     outputs = [ops.as_value(leaf.value) for leaf in leaves]
@@ -55,19 +58,27 @@ def trace_program(
     )
 
 
-def _substitute(x: Any, stand_ins: Any) -> Any:
-    """Put a stand-in in the place of every leaf; tuples are rebuilt around them."""
+def _substitute(x: Any, stand_ins: Any, tuples: list[tuple[Any, Any, Any]]) -> Any:
+    """Put a stand-in in the place of every leaf; tuples are rebuilt around them.
+
+    Args:
+        x: A leaf, a container or what is neither.
+        stand_ins: The next ones.
+        tuples: Gets the tuples that were replaced: container, key, tuple.
+    """
     if is_leaf(x):
         return next(stand_ins)
     if not is_container(x):
         return x
     if is_mutable(x):
         for key, child in children(x):
-            new = _substitute(child, stand_ins)
+            new = _substitute(child, stand_ins, tuples)
             if new is not child:
-                Leaf("", child, x, key).assign(new)
+                put_in(x, key, new)
+                if isinstance(child, tuple):
+                    tuples.append((x, key, child))
         return x
-    parts = [_substitute(child, stand_ins) for child in x]
+    parts = [_substitute(child, stand_ins, tuples) for child in x]
     return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
 
 

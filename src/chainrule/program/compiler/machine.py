@@ -234,10 +234,8 @@ class MachineCode:
         return self.is_small and self.machine.n_threads == 1 and not self.machine.n_drawn
 
     def run_alone(self, frame: Frame) -> None:
-        """``run_frame`` of one step, in short, for code that ``is_alone``."""
-        team.run(self._address, frame.address, 1)
-        if frame.error[0] == OUT_OF_BOUNDS:
-            self._refuse(frame)
+        """``run_frame`` of one step, in short, for code that ``is_alone``; look for errors."""
+        team.run_alone(self._address, frame.address)
 
     @property
     def is_small(self) -> bool:
@@ -282,12 +280,12 @@ class MachineCode:
             with borrow(self.machine.arena_bytes) as arena:
                 self._run(frame, arena.address, steps)
         if frame.error[0] == OUT_OF_BOUNDS:
-            self._refuse(frame)
+            self._refuse(frame.error[1])
 
-    def _refuse(self, frame: Frame) -> NoReturn:
+    def _refuse(self, value: int) -> NoReturn:
         raise CompilerError(
             "machine code accessed an element outside of a tensor's memory",
-            got=f"element {frame.error[1]}",
+            got=f"element {value}",
             fix="report it, with the program; engine='interpreter' runs it meanwhile",
         )
 
@@ -305,11 +303,14 @@ class MachineCode:
         team.run(self._address, frame.address, threads or 1)
 
     def raise_index_error(self, code: int, value: int) -> None:
-        """Raise what a bad index in the data becomes.
+        """Raise what an error word says.
 
         Raises:
-            IndexRangeError: Always.
+            IndexRangeError: An index in the data is bad.
+            CompilerError: The code accessed an element outside of a tensor's memory.
         """
+        if code == OUT_OF_BOUNDS:
+            self._refuse(value)
         raise IndexRangeError(
             "an index is out of range of the axis that it counts",
             got=str(value),

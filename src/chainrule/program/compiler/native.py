@@ -127,14 +127,13 @@ class BoundProgram:
         except IndexError:
             pair = self._frame()
         frame, cells = pair
-        table, outputs = frame.table, []
+        table, made, outputs = frame.table, [], []
         for (place, dtype), value in zip(self._free, values, strict=True):
             flags = value.flags
             if value.dtype != dtype or not (flags.c_contiguous and flags.aligned):
                 value = ready(value, dtype)
-                outputs.append(value)  # lives as long as the run
+                made.append(value)  # lives as long as the run
             table[place] = address(value)
-        n_made = len(outputs)
         if scalars:
             cells[: len(scalars)] = scalars
         for place, shape, dtype, small in self._outputs:
@@ -148,11 +147,9 @@ class BoundProgram:
             self.code.run_alone(frame)
         else:
             self.code.run_frame(frame, 1)
-        error = frame.error
-        if error[0]:
+        if (error := frame.error)[0]:
             self.code.raise_index_error(error[0], error[1])
         self._frames.append(pair)
-        del outputs[:n_made]
         return outputs if self._order is None else [outputs[number] for number in self._order]
 
     def carry(self, pairs: Sequence[tuple[int, int]]) -> None:

@@ -105,6 +105,8 @@ class Team:
         self._address = (ctypes.addressof(block) + LINE - 1) // LINE * LINE
         self._words = (ctypes.c_int64 * (TEAM_BYTES // 8)).from_address(self._address)
         self._prepare()
+        #: ``alone(program, table, 1)`` runs it on the caller, with no detour through Python
+        self.alone = functools.partial(self._native_run, self._address)
 
     def _prepare(self) -> None:
         """Write what the machine code reads."""
@@ -209,6 +211,11 @@ def run(program: int, table: int, n_threads: int) -> int:
         was busy.
     """
     return (_team or team()).run(program, table, n_threads)
+
+
+def run_alone(program: int, table: int) -> None:
+    """``run`` on the caller alone, in short."""
+    (_team or team()).alone(program, table, 1)
 
 
 def _stop_at_exit() -> None:

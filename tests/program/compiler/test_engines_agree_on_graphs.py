@@ -1,11 +1,9 @@
 """Random graphs: compiled equals interpreted, forward and gradient, whatever target and threads."""
 
 import dataclasses
-import multiprocessing
 import os
 import random
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from chainrule.ops import dtypes
 from chainrule.program.compiler.compiling import plan
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.native import NativeProgram, assemble_program
-from chainrule.program.compiler.runtime.counts import available_cores
 from chainrule.program.compiler.target import TARGETS, host_target
 from chainrule.program.interpreter import Plan
 
@@ -88,25 +85,21 @@ def mixed(seed):
     return found
 
 
-def check_mixed(seeds):
-    """In a process of its own: what is wrong, by seed."""
+SEEDS = range(1000, 1000 + int(os.environ.get("CHAINRULE_TEST_GRAPHS", "1000")) // TOGETHER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "seeds", [SEEDS[i : i + 25] for i in range(0, len(SEEDS), 25)], ids=lambda seeds: seeds[0]
+)
+def test_thousands_of_graphs(seeds):
+    """``CHAINRULE_TEST_GRAPHS`` says how many: 1,000, and 10,000 in ``make test-all``."""
     wrong = {}
     for seed in seeds:
         try:
             check(mixed(seed), threads=(1, 2 + seed % 2))
         except Exception as error:
             wrong[seed] = f"{type(error).__name__}: {error}"
-    return wrong
-
-
-@pytest.mark.slow
-def test_thousands_of_graphs():
-    """``CHAINRULE_TEST_GRAPHS`` says how many: 1,000, and 10,000 in ``make test-all``."""
-    seeds = range(1000, 1000 + int(os.environ.get("CHAINRULE_TEST_GRAPHS", "1000")) // TOGETHER)
-    parts = [list(seeds[i : i + 25]) for i in range(0, len(seeds), 25)]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(available_cores(), mp_context=spawn) as pool:
-        wrong = {seed: text for part in pool.map(check_mixed, parts) for seed, text in part.items()}
     assert not wrong, "\n".join(f"mixed({seed}): {text}" for seed, text in wrong.items())
 
 

@@ -63,6 +63,7 @@ class Watch:
             [(x, [(k, shown(v)) for k, v in x.items()]) for x in self._dicts],
             [(x, [shown(v) for v in x]) for x in self._lists],
         )
+        self._same = self._contents.same
         #: how many places hold each Array
         self.uses = [sum(v is x for v in values) for x in arrays.values()]
 
@@ -95,7 +96,7 @@ class Watch:
     def now(self) -> list[Any] | None:
         """The Arrays, by number; None if anything was replaced, added or taken away."""
         arrays = [reference() for reference in self._references]
-        return arrays if self._contents.same(arrays) else None
+        return arrays if self._same(arrays) else None
 
     def replace(self, number: int, array: Array) -> None:
         """An Array was replaced by another at all its places, by whoever watches."""

@@ -129,8 +129,8 @@ class BoundProgram:
         frame, cells = pair
         table, made, outputs = frame.table, [], []
         for (place, dtype), value in zip(self._free, values, strict=True):
-            flags = value.flags
-            if value.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+            flags, kind = value.flags, value.dtype
+            if not (flags.c_contiguous and flags.aligned and (kind is dtype or kind == dtype)):
                 value = ready(value, dtype)
                 made.append(value)  # lives as long as the run
             table[place] = address(value)

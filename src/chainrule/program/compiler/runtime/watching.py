@@ -56,16 +56,11 @@ class Contents:
         for elements, values in lists:
             words += [id(elements), len(values), *map(_word, values)]
         self._words = (ctypes.c_int64 * len(words))(*words)
-        self._address = ctypes.addressof(self._words)
-        self._same = _native().same
-
-    def same(self, held: list[Any]) -> bool:
-        """True if all of them hold what they held: the same objects under the same keys.
-
-        Args:
-            held: What the ``Held`` stand for; None is never the same.
-        """
-        return self._same(self._address, held) != 0
+        #: ``same(held)`` is not 0 if all of them hold what they held: the same objects under the
+        #: same keys. ``held`` is a list of what the ``Held`` stand for; None is never the same.
+        self.same: Callable[[list[Any]], int] = functools.partial(
+            _native().same, ctypes.addressof(self._words)
+        )
 
 
 def _word(value: Any) -> int:

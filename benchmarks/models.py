@@ -198,7 +198,7 @@ CALLS = {
         ),
         Call(
             "generation", "generation", "the GPT writes a token, batch 1, mean over 48 places",
-            {}, 2 * (_GPT_TOKEN + 4 * 2 * 128 * 24), 48, tolerance=1e-3,
+            {}, 2 * (_GPT_TOKEN + 4 * 2 * 128 * 24), 48, inference=True, tolerance=1e-3,
         ),
     )
 }  # fmt: skip

@@ -68,8 +68,8 @@ PEERS: dict[str, Peer] = {
     "torch-compile": Peer(
         "torch", {"network": ("torch_steps", "Compiled"), **_torch("Compiled", "CompiledCalls")}
     ),
-    "jax-jit": Peer("jax", {"network": ("jax_steps", "Jit")}),
-    "jax-scan": Peer("jax", {"network": ("jax_steps", "Scan")}),
+    "jax-jit": Peer("jax", {"network": ("jax_steps", "Jit"), "steps": ("jax_sequences", "Jit")}),
+    "jax-scan": Peer("jax", {"network": ("jax_steps", "Scan"), "steps": ("jax_sequences", "Scan")}),
     "sklearn": Peer("sklearn", {"network": ("sklearn_steps", "PartialFit")}),
     "onnxruntime": Peer("onnxruntime,onnx", {"call": ("onnx_calls", "Session")}),
 }
@@ -96,6 +96,8 @@ def fits(peer: str, workload: Workload) -> bool:
     if peer == "torch-last":
         pictures = workload.has_pictures if isinstance(workload, Steps) else False
         return pictures or (isinstance(workload, Call) and workload.layouts)
+    if peer.startswith("jax") and isinstance(workload, Steps):
+        return not workload.has_pictures
     if peer == "onnxruntime":
         return isinstance(workload, Call) and workload.inference
     return not (peer == "sklearn" and isinstance(workload, Network) and workload.dropout)

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper  # type: ignore[import-not-fo
 
 from benchmarks.models import Call
 from benchmarks.orders import named_weight
+from benchmarks.peers.onnx_gpt import FEATURES, HEADS, gpt_step
 
 LENET_SHAPES = {
     "c1.weight": (6, 1, 5, 5),
@@ -54,16 +55,33 @@ def lenet(batch: int) -> bytes:
 
 
 class Session:
-    """An inference session with its operand resident."""
+    """An inference session; a picture's logits, or a text that is written token by token."""
 
     def __init__(self, call: Call, n_threads: int, engine: Any) -> None:
         self.operands = call.arrays()
+        writes = call.function == "generation"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
-        self.session = onnxruntime.InferenceSession(lenet(len(self.operands["x"])), options)
+        graph = gpt_step() if writes else lenet(len(self.operands["x"]))
+        self.session = onnxruntime.InferenceSession(graph, options)
+        self.run = self._write if writes else self._answer
 
-    def run(self, count: int) -> np.ndarray:
+    def _answer(self, count: int) -> np.ndarray:
         """Call ``count`` times; the last result."""
         for _ in range(count):
             (out,) = self.session.run(None, self.operands)
         return out
+
+    def _write(self, count: int) -> np.ndarray:
+        """Write ``count`` tokens; the last one's logits. Caches stay the runtime's own memory."""
+        value = onnxruntime.OrtValue.ortvalue_from_numpy
+        names = [x.name for x in self.session.get_inputs()]
+        outputs = [x.name for x in self.session.get_outputs()]
+        empty = value(np.zeros((1, HEADS, 0, FEATURES), np.float32))
+        held: list[Any] = [empty] * (len(names) - 2)
+        token = value(np.zeros((1, 1), np.int64))
+        places = [value(np.array([[place]])) for place in range(count)]
+        for place in places:
+            given = dict(zip(names, (token, place, *held), strict=True))
+            logits, token, *held = self.session.run_with_ort_values(outputs, given)
+        return logits.numpy()

@@ -102,11 +102,27 @@ def test_chainrule_and_pytorch_give_the_same_results(name):
 
 
 @pytest.mark.peer
-def test_onnx_runtime_gives_the_same_answers():
+@pytest.mark.parametrize("name", ["gpt", "char-lstm", "gru"])
+def test_jax_and_pytorch_take_the_same_steps(name):
+    pytest.importorskip("jax")
+    pytest.importorskip("torch")
+    steps = replace(STEPS[name], samples=8, batch=2)
+    data, order = steps.data(), steps.order(2)
+    losses = {}
+    for peer in ("exact", "jax-jit", "jax-scan"):
+        training = open_training(peer, steps, data, **OURS)
+        losses[peer] = training.run(training.order(order))
+    for peer in ("jax-jit", "jax-scan"):
+        np.testing.assert_allclose(losses[peer], losses["exact"], rtol=1e-4)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("name", "count"), [("lenet-1", 1), ("generation", 3)])
+def test_onnx_runtime_gives_the_same_answers(name, count):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    call = CALLS["lenet-1"]
-    ours, theirs = (open_calls(p, call, **OURS).run(1) for p in ("chainrule", "onnxruntime"))
+    call = CALLS[name]
+    ours, theirs = (open_calls(p, call, **OURS).run(count) for p in ("chainrule", "onnxruntime"))
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 

@@ -209,6 +209,36 @@ def test_an_argument_tied_to_state_in_a_container(counted):
     assert len(counted) == 1
 
 
+def test_storing_that_fails_half_way():
+    class Picky(nn.Module):
+        def __init__(self):
+            self.a = nn.Parameter(cr.asarray(X))
+            self.b = nn.Parameter(cr.asarray(X))
+
+        def __tree_assign__(self, name, value):
+            if name == "b" and refusing:
+                raise KeyboardInterrupt
+            super().__tree_assign__(name, value)
+
+    def step(model):
+        model.a, model.b = model.a + 1, model.b * 2
+
+    refusing, model, f = [], Picky(), cr.compile(step)
+    for _ in range(3):
+        f(model)
+    refusing.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        f(model)
+    refusing.clear()
+    gc.collect()
+    a, b = model.a.numpy().copy(), model.b.numpy().copy()
+    np.testing.assert_array_equal(b, X * 8)
+    for number in range(1, 4):
+        f(model)
+        np.testing.assert_array_equal(model.a.numpy(), a + number)
+        np.testing.assert_array_equal(model.b.numpy(), b * 2**number)
+
+
 def test_a_model_is_let_go():
     model, optimizer = make()
     for _ in range(2):

@@ -120,6 +120,7 @@ class Shortcut:
         self._writes = [self._write(number, call) for number in range(len(program.writes))]
         self._bind(call, leaves)
         self._lock = threading.Lock()
+        self._is_torn = False
         self._is_leaf = program.structure == flatten(0.0)[1]
 
     @staticmethod
@@ -247,7 +248,7 @@ class Shortcut:
                 return None
         if not self._writes:
             return self._run(arguments)
-        if not self._lock.acquire(blocking=False):
+        if self._is_torn or not self._lock.acquire(blocking=False):
             return None
         try:
             return self._run(arguments)
@@ -294,8 +295,10 @@ class Shortcut:
             return None
         outputs = self._bound.run(arrays, scalars)
         if self._writes:
+            self._is_torn = True  # and stays so if storing is interrupted
             self._store(arguments, leaves, outputs)
             self._bound.carry(self._carried)
+            self._is_torn = False
         return outputs[: self.program.n_outputs]
 
     def _repeats(self, arguments: Sequence[Any]) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from chainrule.program.compiler.llvm import jit
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products import (
     Access,
     Product,

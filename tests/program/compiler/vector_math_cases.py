@@ -6,8 +6,9 @@ import functools
 import numpy as np
 
 from chainrule.program.compiler.llvm import jit, vector_math
-from chainrule.program.compiler.llvm.builder import Builder, vector
+from chainrule.program.compiler.llvm.builder import Builder
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.target import TARGETS, host_target
 
 NUMPY = {

@@ -10,7 +10,8 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.expressions import Load
 from chainrule.program.compiler.indices import Axis, axis_index
 from chainrule.program.compiler.instructions import Instruction, Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products.outer import OuterForm, emit_outer
 from chainrule.program.compiler.products.packing import transpose
 from chainrule.program.compiler.products.product import Access, Product, minimum

@@ -16,7 +16,8 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.expressions import Load
 from chainrule.program.compiler.indices import Axis, axis_index
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import size_of
 from chainrule.program.compiler.lowering.elements import loads
 from chainrule.program.compiler.products.product import maximum, minimum, quotient, remainder
 

@@ -21,7 +21,8 @@ from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import size_of, vector
 from chainrule.program.compiler.products.dot import add_lanes
 from chainrule.program.compiler.products.product import quotient, remainder
 from chainrule.program.compiler.products.tiling import frozen

@@ -26,7 +26,8 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
 
 UNROLLED = 4  # vectors of a row that are written out one after the other

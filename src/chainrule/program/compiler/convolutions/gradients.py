@@ -15,7 +15,8 @@ from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression, Load
 from chainrule.program.compiler.indices import Axis, Index, axis_index
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import size_of, vector
 from chainrule.program.compiler.products.packing import transpose
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
 

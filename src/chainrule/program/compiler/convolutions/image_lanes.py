@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from chainrule.program.compiler.convolutions.geometry import Geometry, Line
 from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.layouts import Layout
-from chainrule.program.compiler.llvm.builder import size_of
+from chainrule.program.compiler.llvm.types import size_of
 from chainrule.program.compiler.products.tiling import Tiling
 from chainrule.program.compiler.target import Target
 

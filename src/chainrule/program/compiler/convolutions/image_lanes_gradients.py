@@ -16,7 +16,8 @@ from chainrule.program.compiler.convolutions.padding import clear
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products.dot import add_lanes
 from chainrule.program.compiler.products.product import quotient, remainder
 from chainrule.program.compiler.products.tiling import Tiling, frozen

@@ -9,7 +9,8 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Axis, Index, axis_index
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of, vector
 
 UNROLLED = 8  # vectors of a row that are copied one after the other
 Read = Callable[[Axis, Axis, Axis, Sequence[Index]], Expression]

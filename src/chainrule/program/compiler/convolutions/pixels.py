@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from chainrule.program.compiler.convolutions.geometry import Geometry, Line
 from chainrule.program.compiler.convolutions.planes import Planes
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.llvm.types import size_of, vector
 from chainrule.program.compiler.products.product import maximum, minimum, quotient
 from chainrule.program.compiler.products.tiling import Tiling, frozen
 from chainrule.program.compiler.target import Target

@@ -21,7 +21,7 @@ from chainrule.program.compiler.convolutions.image_lanes import (
 )
 from chainrule.program.compiler.convolutions.pixels import Pixels, choose_tile
 from chainrule.program.compiler.convolutions.planes import Planes
-from chainrule.program.compiler.llvm.builder import size_of
+from chainrule.program.compiler.llvm.types import size_of
 from chainrule.program.compiler.target import Target
 
 ENOUGH_TASKS = 16

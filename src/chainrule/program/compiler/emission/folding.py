@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.program.compiler.llvm import arithmetic
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of, vector
 from chainrule.program.compiler.lowering.reductions import Fold
 
 STEP = {"sum": "add", "cumsum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}

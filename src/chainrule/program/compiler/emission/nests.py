@@ -16,7 +16,8 @@ from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.kernels import FoldInto, InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm import arithmetic
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of
 
 TASKS = 64  # about how many pieces a kernel is cut into
 LEAST = 2048  # elements that a piece holds at least

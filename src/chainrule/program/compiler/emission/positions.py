@@ -11,7 +11,8 @@ from collections import ChainMap
 
 from chainrule.program.compiler.expressions import Expression
 from chainrule.program.compiler.indices import Atom, Axis, Index, Lookup, Quotient, Remainder
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of
 
 
 class Positions(ABC):

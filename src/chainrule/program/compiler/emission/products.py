@@ -10,7 +10,8 @@ from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm import arithmetic
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of
 from chainrule.program.compiler.lowering.elements import loads, lookups
 from chainrule.program.compiler.products.planning import Plan, Stage
 from chainrule.program.compiler.products.product import Access

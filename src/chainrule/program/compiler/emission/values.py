@@ -25,7 +25,8 @@ from chainrule.program.compiler.expressions import (
 from chainrule.program.compiler.indices import Axis, Index, Lookup, Remainder
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm import arithmetic, philox
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of, vector
 from chainrule.program.compiler.lowering.elements import lookups
 from chainrule.program.compiler.table import OUT_OF_BOUNDS
 

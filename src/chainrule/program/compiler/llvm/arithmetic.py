@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.errors import CompilerError
 from chainrule.program.compiler.llvm import casts, integers
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
 
 Dtype = np.dtype[Any]

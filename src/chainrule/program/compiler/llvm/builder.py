@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.llvm.types import (
+    element_of,
+    is_float,
+    lanes_of,
+    literal,
+    size_of,
+    suffix,
+    vector,
+)
 
 
 class Value(NamedTuple):
@@ -30,53 +36,6 @@ class Loop:
     def carry(self, *values: Value) -> None:
         """Say the carried values of the next iteration (and, after the last, the results)."""
         self.results = list(values)
-
-
-def vector(element: str, lanes: int) -> str:
-    """The type of ``lanes`` elements; with one lane the element's own."""
-    return element if lanes == 1 else f"<{lanes} x {element}>"
-
-
-def element_of(type_: str) -> str:
-    """``float`` of ``<8 x float>``; a scalar's type is its own."""
-    return type_[type_.index("x ") + 2 : -1] if type_.startswith("<") else type_
-
-
-def lanes_of(type_: str) -> int:
-    """8 of ``<8 x float>``; 1 of a scalar."""
-    return int(type_[1 : type_.index(" ")]) if type_.startswith("<") else 1
-
-
-def size_of(type_: str) -> int:
-    """Bytes of one element of ``type_``."""
-    sizes = {"i1": 1, "i8": 1, "i16": 2, "half": 2, "bfloat": 2, "i32": 4, "float": 4}
-    return sizes.get(element_of(type_), 8)
-
-
-def is_float(type_: str) -> bool:
-    """True for the floating types, vectors of them too."""
-    return element_of(type_) in ("float", "double", "half", "bfloat")
-
-
-def literal(element: str, number: float | int | bool) -> str:
-    """A constant as LLVM writes it; floats exactly, by their bits."""
-    if element == "i1":
-        return "true" if number else "false"
-    if element.startswith("i"):
-        return str(int(number))
-    if element == "half":
-        return f"0xH{np.float16(number).view(np.uint16):04X}"
-    if element == "bfloat":
-        return f"0xR{_round_to_bfloat(float(number)):04X}"
-    with np.errstate(over="ignore"):
-        value = float(np.float32(number)) if element == "float" else float(number)
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-
-
-def _round_to_bfloat(number: float) -> int:
-    import ml_dtypes
-
-    return int(np.asarray(number, dtype=ml_dtypes.bfloat16).view(np.uint16))
 
 
 class Builder:
@@ -232,7 +191,7 @@ class Builder:
 
     def call_intrinsic(self, name: str, result: str, *arguments: Value) -> Value:
         """Call an intrinsic overloaded on its first argument's type: ``llvm.fma`` and its like."""
-        full = f"{name}.{_suffix(arguments[0].type)}"
+        full = f"{name}.{suffix(arguments[0].type)}"
         return self.call(full, result, *arguments)
 
     def call(self, name: str, result: str, *arguments: Value) -> Value:
@@ -326,7 +285,7 @@ class Builder:
 
     def masked_load(self, type_: str, pointer: Value, mask: Value, other: Value) -> Value:
         """Load the lanes where the mask holds; the rest are ``other``'s and are not touched."""
-        name = f"llvm.masked.load.{_suffix(type_)}.p0"
+        name = f"llvm.masked.load.{suffix(type_)}.p0"
         self.module.declare(name, type_, ["ptr", mask.type, type_])
         return self.define(
             type_,
@@ -391,7 +350,7 @@ class Builder:
 
     def masked_store(self, x: Value, pointer: Value, mask: Value) -> None:
         """Store the lanes where the mask holds."""
-        name = f"llvm.masked.store.{_suffix(x.type)}.p0"
+        name = f"llvm.masked.store.{suffix(x.type)}.p0"
         self.module.declare(name, "void", [x.type, "ptr", mask.type])
         self.raw(
             f"call void @{name}({x.type} {x.name}, ptr align {size_of(x.type)} {pointer.name}, "
@@ -512,11 +471,3 @@ class Builder:
 
 def _as_integer(name: str) -> int | None:
     return int(name) if name.lstrip("-").isdigit() else None
-
-
-def _suffix(type_: str) -> str:
-    """The type in an intrinsic's name: ``v8f32`` of ``<8 x float>``."""
-    element = element_of(type_)
-    short = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16", "ptr": "p0"}
-    lanes = lanes_of(type_)
-    return (f"v{lanes}" if lanes > 1 else "") + short.get(element, element)

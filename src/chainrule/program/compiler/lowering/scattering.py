@@ -17,7 +17,8 @@ import numpy as np
 
 from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.llvm import arithmetic
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.lowering.reductions import accumulator
 from chainrule.program.compiler.lowering.singles import bounds, single, spans
 

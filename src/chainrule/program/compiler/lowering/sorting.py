@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.program.compiler.instructions import Instruction
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.lowering.singles import bounds, single, spans
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products.product import (
     Access,
     Epilogue,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import lanes_of, vector
 from chainrule.program.compiler.products.product import (
     Access,
     Product,

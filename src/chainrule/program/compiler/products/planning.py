@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import size_of
 from chainrule.program.compiler.products.dot import DotForm, emit_dot
 from chainrule.program.compiler.products.outer import COLUMN_PARTS, OuterForm, emit_outer
 from chainrule.program.compiler.products.packing import PackColumns, PackRows

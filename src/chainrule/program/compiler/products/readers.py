@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, size_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import size_of, vector
 from chainrule.program.compiler.products.product import (
     Access,
     Product,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import element_of
 from chainrule.program.compiler.llvm.vector_math.exponential import LN2_HIGH, LN2_LOW
 from chainrule.program.compiler.llvm.vector_math.parts import (
     at_least,

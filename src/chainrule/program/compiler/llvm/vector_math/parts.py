@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of, lanes_of, vector
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import element_of, lanes_of, vector
 
 Number = float | int | bool
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import element_of
 from chainrule.program.compiler.llvm.vector_math.exponential import (
     EXPM1,
     LN2_HIGH,

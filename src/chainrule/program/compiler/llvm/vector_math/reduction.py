@@ -12,12 +12,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from chainrule.program.compiler.llvm.builder import (
-    Builder,
-    Value,
-    element_of,
-    lanes_of,
-)
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import element_of, lanes_of
 from chainrule.program.compiler.llvm.vector_math.parts import (
     ROUNDING,
     absolute,

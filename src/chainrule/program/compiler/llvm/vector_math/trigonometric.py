@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chainrule.program.compiler.llvm.builder import Builder, Value, element_of
+from chainrule.program.compiler.llvm.builder import Builder, Value
+from chainrule.program.compiler.llvm.types import element_of
 from chainrule.program.compiler.llvm.vector_math.parts import (
     bits,
     compare,

@@ -30,6 +30,7 @@ def filled(peer):
 
 
 LENGTHS = np.array([3, 5, 1])
+MANY = np.array([3, 5, 1, 5, 2, 4, 4, 1, 3, 3, 5, 2, 1, 1, 2, 4, 5])  # loops compute few rows
 # layer, settings, lengths, initial states
 TABLE = {
     "plain": ("RNN", {}, None, False),
@@ -41,8 +42,11 @@ TABLE = {
     "gru": ("GRU", {}, None, False),
     "gru, stack": ("GRU", {"num_layers": 2, "batch_first": True}, LENGTHS, True),
     "gru, both ways": ("GRU", {"bidirectional": True, "bias": False}, LENGTHS, True),
+    "plain, many": ("RNN", {"num_layers": 2}, MANY, False),
+    "lstm, many": ("LSTM", {"num_layers": 2, "bidirectional": True}, MANY, True),
+    "gru, many": ("GRU", {"batch_first": True}, MANY, True),
 }
-COMPILED = ("lstm, no bias", "gru, both ways")
+COMPILED = ("lstm, no bias", "gru, both ways", "plain, many", "gru, many")
 
 
 def run_peer(peer, x, states, lengths, batch_first):
@@ -72,10 +76,11 @@ def test_values_and_gradients_agree_with_pytorch(name):
     }
     assert list(ours.state_dict()) == list(before)
     batch_first = settings.get("batch_first", False)
-    x = normal(3, 5, 3) if batch_first else normal(5, 3, 3)
+    batch = 3 if lengths is None else len(lengths)
+    x = normal(batch, 5, 3) if batch_first else normal(5, batch, 3)
     rows = peer.num_layers * (2 if peer.bidirectional else 1)
     n_states = 2 if kind == "LSTM" else 1
-    states = [normal(rows, 3, 4, seed=7 + i) for i in range(n_states)] if with_states else []
+    states = [normal(rows, batch, 4, seed=7 + i) for i in range(n_states)] if with_states else []
     peer = peer.double()
     given = [torch.from_numpy(v).double().requires_grad_() for v in (x, *states)]
     packed = None if not states else tuple(given[1:]) if n_states == 2 else given[1]
@@ -200,6 +205,18 @@ def test_gradients_agree_with_differences(kind):
     probe = normal(2, 2, 2, seed=9)
     lengths = np.array([2, 1])
     cr.check_gradients(lambda m, x: (m(x, None, lengths)[0] * probe).sum(), (layer, x))
+
+
+def test_derivatives_of_many_sequences_agree_with_differences():
+    layer = nn.GRU(2, 2).astype("float64")
+    x, probe = normal(3, 16, 2).astype(np.float64), normal(3, 16, 2, seed=9)
+    lengths = np.arange(16) % 4
+
+    def function(factor):
+        return (layer(x * factor, None, lengths)[0] * probe).sum()
+
+    cr.check_gradients(function, (1.5,))
+    cr.check_gradients(function, (1.5,), order=2)
 
 
 def test_second_derivatives_agree_with_differences():

@@ -24,6 +24,7 @@ from chainrule.nn.recurrent_cells import (
     States,
     Weights,
 )
+from chainrule.nn.recurrent_lengths import Lengths, leading_rows
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 
@@ -78,15 +79,20 @@ class _Layers(Recurrence):
         shape = (rows, self.hidden_size) if single else (rows, batch, self.hidden_size)
         states = self._given_states(hx, shape, like)
         states = tuple(s.reshape((rows, batch, self.hidden_size)) for s in states)
-        valid, longest = self._valid(lengths, length, batch)
-        y, final = self._through(x[:longest], states, valid)
+        known, longest = self._lengths(lengths, length, batch)
+        if known is None:
+            y, final = self._through(x, states, None)
+        else:
+            states = tuple(known.sorted(s) for s in states)
+            y, final = self._through(known.sorted(x[:longest]), states, known)
+            y, final = known.restored(y), tuple(known.restored(s) for s in final)
         if longest < length:  # nobody is computed beyond the longest sequence
             y = ops.pad(y, ((0, length - longest), (0, 0), (0, 0)))
         if single:
             return y[:, 0], tuple(s[:, 0] for s in final)
         return (ops.moveaxis(y, 0, 1) if self.batch_first else y), final
 
-    def _through(self, x: Array, states: States, valid: Array | None) -> tuple[Array, States]:
+    def _through(self, x: Array, states: States, known: Lengths | None) -> tuple[Array, States]:
         ends: list[States] = []
         for layer in range(self.num_layers):
             if layer and self.dropout is not None:
@@ -94,19 +100,19 @@ class _Layers(Recurrence):
             outputs: list[Array] = []
             for ending in self._endings(layer):
                 start = tuple(s[len(ends)] for s in states)
-                y, end = self._one_way(x, start, self._weights(ending), valid, len(outputs) == 1)
+                y, end = self._one_way(x, start, self._weights(ending), known, len(outputs) == 1)
                 outputs.append(y)
                 ends.append(end)
             x = outputs[0] if len(outputs) == 1 else ops.concat(outputs, axis=-1)
         return x, tuple(ops.stack(parts) for parts in zip(*ends, strict=True))
 
     def _one_way(
-        self, x: Array, start: States, w: Weights, valid: Array | None, reverse: bool
+        self, x: Array, start: States, w: Weights, known: Lengths | None, reverse: bool
     ) -> tuple[Array, States]:
         """One layer in one direction: the outputs of all steps and the states after the last."""
         rule = self._rule()
-        products = rule.inputs(x, w)
-        if valid is None:
+        if known is None:
+            products = rule.inputs(x, w)
 
             def step(states: States, x: Array) -> tuple[States, Array]:
                 after = rule.step(x, states, w)
@@ -115,21 +121,27 @@ class _Layers(Recurrence):
             end, y = scan(step, start, products, reverse=reverse)
             return y, end
 
-        def masked(states: States, slices: tuple[Array, Array]) -> tuple[States, Array]:
-            after = rule.step(slices[0], states, w)
+        def masked(states: States, slices: tuple[Array, ...]) -> tuple[States, Array]:
+            x, valid, *active = slices
+            if active:
+                states = tuple(leading_rows(s, active[0]) for s in states)
+                x = rule.inputs(x, w)
+            after = rule.step(x, states, w)
             # padding keeps the state: the way back starts at each sequence's own end
-            kept = tuple(ops.where(slices[1], n, o) for n, o in zip(after, states, strict=True))
+            kept = tuple(ops.where(valid, n, o) for n, o in zip(after, states, strict=True))
             return kept, after[0]
 
-        end, y = scan(masked, start, (products, valid), reverse=reverse)
+        valid, active = known.valid, known.active
+        slices = (rule.inputs(x, w), valid) if active is None else (x, valid, active)
+        end, y = scan(masked, start, slices, reverse=reverse)
         return ops.where(valid, y, 0.0), end
 
-    def _valid(self, lengths: Any, length: int, batch: int) -> tuple[Array | None, int]:
-        """What belongs to a sequence, and how many steps the longest one has, as far as is known.
+    def _lengths(self, lengths: Any, length: int, batch: int) -> tuple[Lengths | None, int]:
+        """Which steps belong to a sequence, and how many the longest one has, as far as is known.
 
         Returns:
-            True at the steps that count, (longest, batch, 1), or None if all do; and the number of
-            steps that must be computed: all of them where the lengths are data of a compiled step.
+            None if all steps count; and the number of steps that must be computed: all of them
+            where the lengths are data of a compiled step.
         """
         if lengths is None:
             return None, length
@@ -158,8 +170,7 @@ class _Layers(Recurrence):
                     where=str(here()),
                 )
             longest = min(length, max(1, int(counts.data.max(initial=0))))
-        steps = ops.arange(longest).reshape((longest, 1, 1))
-        return steps < ops.astype(counts, dtypes.int64).reshape((1, batch, 1)), longest
+        return Lengths.of(counts, longest), longest
 
     def _wrong_input(self, x: Array) -> ShapeError:
         order = "batch, steps" if self.batch_first else "steps, batch"

@@ -109,6 +109,8 @@ class Driver:
         b.finish()
 
     def _address(self, tensor: Tensor) -> Value:
+        if tensor in self.rows:
+            return self.rows[tensor]
         owner = self.root(tensor)
         if owner in self.rows:
             return self.rows[owner]
@@ -225,8 +227,10 @@ class Driver:
                 self.rows[inside] = b.offset(self._address(outside), step, "i8")
             for carried in item.carried:
                 self._carry(item, carried, loop.index, turn)
+            for view, (whole, start) in item.views.items():
+                self.rows[view] = b.offset(self._address(whole), start, "i8")
             self._run(item.body)
-            for inside in item.slices:
+            for inside in [*item.views, *item.slices]:
                 del self.rows[inside]
             for carried in item.carried:
                 del self.rows[carried.inside]

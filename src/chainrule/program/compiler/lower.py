@@ -435,7 +435,7 @@ class Lowering:
         if is_attention(x):
             return [*lower_attention(self, x, fusion.is_leaf)]
         if x.op.name == "scan":
-            return lower_scan(self, x)
+            return lower_scan(self, x, fusion.block)
         if x.op.name == "cond":
             return lower_branches(self, x)
         if x.op.name == "while_loop":

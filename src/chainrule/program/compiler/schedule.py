@@ -90,6 +90,7 @@ class LoopItem:
         carried: What is handed from turn to turn.
         test_items: What computes ``test`` before every turn.
         test: A bool scalar.
+        views: Tensor of the body → the tensor of which it is the end, and the byte it begins at.
     """
 
     length: int | None
@@ -99,6 +100,7 @@ class LoopItem:
     carried: list[Carried] = field(default_factory=list)
     test_items: list[Item] = field(default_factory=list)
     test: Tensor | None = None
+    views: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

@@ -8,11 +8,21 @@ and a step reads each element only where it writes it, are overwritten.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.lowering.bounded_loops import (
+    BoundedLoop,
+    Full,
+    read_elsewhere,
+    row_counts,
+    take_bound,
+    with_rows,
+)
+from chainrule.program.compiler.lowering.fewer_rows import FewerRows
+from chainrule.program.compiler.passes.row_bounds import bound_outside
 from chainrule.program.compiler.schedule import BranchItem, Carried, Item, KernelItem, LoopItem
 
 NOWHERE = Origin("", 0, "", 0)
@@ -42,9 +52,18 @@ class Host(Protocol):
     def copy(self, source: Tensor, target: Tensor) -> KernelItem:
         """A kernel that copies a tensor."""
 
+    def root(self, tensor: Tensor) -> Tensor:
+        """The tensor whose memory a tensor lies in."""
 
-def lower_scan(host: Host, x: Instruction) -> list[Item]:
-    """The items of a ``scan``: what is done once, and the loop."""
+
+def lower_scan(host: Host, x: Instruction, block: Block) -> list[Item]:
+    """The items of a ``scan``: what is done once, and the loop.
+
+    Args:
+        host: The lowering.
+        x: The scan.
+        block: The block that it is in.
+    """
     n = x.attributes["n_carry"]
     end = n + x.attributes["n_xs"]
     if x.attributes["length"] == 0:
@@ -53,8 +72,10 @@ def lower_scan(host: Host, x: Instruction) -> list[Item]:
     body = x.bodies["body"]
     from_stack = _carries_in_stacks(host, x)
     kept = [i for i in range(n) if i not in from_stack]
+    bounded = _Bounded.of(x, block)
     stacked = body.outputs[n:]
     body.outputs = [body.outputs[i] for i in kept] + stacked
+    smaller = bounded.bodies(body, end) if bounded else {}
     body = own_outputs(body)
     new, stacked = body.outputs[: len(kept)], body.outputs[len(kept) :]
     slices = dict(zip(body.inputs[n:end], x.operands[n:end], strict=True))
@@ -62,7 +83,8 @@ def lower_scan(host: Host, x: Instruction) -> list[Item]:
     constants = body.inputs[end:]
     host.aliases |= zip(constants, x.operands[end:], strict=True)
     items: list[Item] = []
-    inner = _lower_body(host, body, stacked, dict(zip(new, kept, strict=True)), constants, items)
+    own = {y: body.inputs[i] for y, i in zip(new, kept, strict=True)}
+    inner = lower_body(host, body, stacked, own, constants, items)
     carried: list[Carried] = []
     after: list[Item] = []
     for i, y in zip(kept, new, strict=True):
@@ -80,7 +102,44 @@ def lower_scan(host: Host, x: Instruction) -> list[Item]:
         carried.append(Carried(body.inputs[i], x.operands[i], x.results[n + place]))
     host.owned += x.results[n:]
     loop = LoopItem(x.attributes["length"], x.attributes["reverse"], slices, inner, carried)
+    if bounded:
+        in_stack = {body.inputs[i]: stacked[place] for i, place in from_stack.items()}
+        full = Full(body, {carry: y for y, carry in own.items()}, stacked, in_stack, end)
+        filled = [y for y, r in zip(stacked, x.results[n:], strict=True) if r in bounded.filled]
+        choosing = BoundedLoop(host, loop, full, x.operands[end:], items)
+        choosing.add(smaller, max(bounded.counts, default=0), bounded.rows, filled)
     return [*items, loop, *after]
+
+
+class _Bounded(NamedTuple):
+    """What is known of the rows that the turns of a loop compute.
+
+    Args:
+        rows: How many each turn must, (turns,).
+        counts: Numbers of rows for which the body is compiled; none: it runs or does not.
+        filled: Stacked results that are read elsewhere.
+    """
+
+    rows: Tensor
+    counts: tuple[int, ...]
+    filled: set[Tensor]
+
+    @classmethod
+    def of(cls, scan: Instruction, block: Block) -> _Bounded | None:
+        """None if nothing bounds them; the body no longer says so."""
+        rows = bound_outside(scan)
+        counts = row_counts(scan) if rows is not None else ()
+        filled = read_elsewhere(scan, rows, counts, block) if rows is not None else set()
+        take_bound(scan)
+        return None if rows is None else cls(rows, counts, filled)
+
+    def bodies(self, body: Block, n_moving: int) -> dict[int, Block]:
+        """The body for fewer rows, by their number."""
+        if not self.counts:
+            return {}
+        rows = self.counts[-1]
+        fewer = FewerRows(body, with_rows(body.inputs[:n_moving], rows), rows)
+        return {n: fewer.body_of(n) for n in self.counts[:-1]}
 
 
 def _carries_in_stacks(host: Host, x: Instruction) -> dict[int, int]:
@@ -93,19 +152,27 @@ def _carries_in_stacks(host: Host, x: Instruction) -> dict[int, int]:
     return found
 
 
-def _lower_body(
+def lower_body(
     host: Host,
     body: Block,
-    stacked: Sequence[Tensor],
-    carries: dict[Tensor, int],
+    given: Sequence[Tensor],
+    carried: Mapping[Tensor, Tensor],
     constants: Sequence[Tensor],
     items: list[Item],
 ) -> list[Item]:
-    """The items of one step; ``items`` gets what is done once, before the loop."""
+    """The items of one step.
+
+    Args:
+        host: The lowering.
+        body: The step.
+        given: Outputs whose memory is there.
+        carried: Output → input whose memory it takes over if that is possible.
+        constants: Inputs that are the same in every turn.
+        items: Gets what is done once, before the loop.
+    """
     outside, before = host.invariant, host.before
     host.invariant, host.before = set(constants), []
-    carried = {y: body.inputs[i] for y, i in carries.items()}
-    inner = host.lower(body, set(stacked), carried=carried)
+    inner = host.lower(body, set(given), carried=carried)
     for item in host.before:
         # of a loop in a loop: what even the outer one does not change is done before that
         sources = (

@@ -2,7 +2,7 @@
 
 Reason: derivatives are recorded for all operands, and other passes leave producers behind that
 nobody reads any more. What a loop or a branch computes in vain goes too: unused results, carries
-that only feed themselves, operands that no body reads.
+that only feed themselves, operands that no body reads. A bound on the rows of a loop's step stays.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.passes.row_bounds import bounds
 from chainrule.program.compiler.passes.walking import needed
 
 
@@ -22,17 +23,20 @@ def dead_code(block: Block) -> bool:
         Whether anything was removed.
     """
     changed = False
-    pending = [block]
+    pending = [(block, False)]
     while pending:
-        current = pending.pop()
-        changed |= _sweep(current)
+        current, in_loop = pending.pop()
+        changed |= _sweep(current, in_loop)
         for instruction in current.instructions:
-            pending.extend(instruction.bodies.values())
+            is_loop = instruction.op.name == "scan"
+            pending.extend((body, is_loop) for body in instruction.bodies.values())
     return changed
 
 
-def _sweep(block: Block) -> bool:
+def _sweep(block: Block, in_loop: bool) -> bool:
     live = set(block.outputs)
+    if in_loop:
+        live.update(x.result for x in bounds(block))
     kept: list[Instruction] = []
     changed = False
     for instruction in reversed(block.instructions):
@@ -70,7 +74,8 @@ def _trim_scan(instruction: Instruction, used: set[int]) -> bool:
     body, attributes = instruction.bodies["body"], instruction.attributes
     n, n_xs = attributes["n_carry"], attributes["n_xs"]
     kept = sorted(_grow(used, n, lambda k: _positions(body, [body.outputs[i] for i in k])))
-    reads = _positions(body, [body.outputs[i] for i in kept])
+    bound = [x.result for x in bounds(body)]
+    reads = _positions(body, [*(body.outputs[i] for i in kept), *bound])
     places = [i for i in range(len(body.inputs)) if (i in kept if i < n else i in reads)]
     if len(kept) == len(body.outputs) and len(places) == len(body.inputs):
         return False

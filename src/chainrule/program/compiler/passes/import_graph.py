@@ -16,13 +16,15 @@ from chainrule.graph import Graph, Node
 from chainrule.ops.origin import Origin
 from chainrule.program.compiler.attention.operations import Attentions
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.passes.row_bounds import COMPOSITE, bound_by
 
 
 def import_graph(graph: Graph) -> Block:
     """The graph as a block: same inputs, same outputs, in the same order.
 
     - Leaves with a value become constants, shared by all blocks that read them.
-    - Attention that tiles compute faster becomes an instruction of the compiler's own.
+    - Attention that tiles compute faster becomes an instruction of the compiler's own, and so does
+      a bound on the rows of a loop's step.
     - Composites, checkpoints and ``custom_vjp`` are inlined; the barriers that keep a checkpoint's
       recomputation apart stay. An inlined Composite has the origin of its node: its body was
       recorded wherever it was used first.
@@ -105,6 +107,9 @@ class _Importer:
             known = self.attentions.recognise(op.name, own, operands, instructions, place)
             if known is not None:
                 return [known]
+            if op.name == COMPOSITE:
+                instructions.append(bound_by(operands[1], place))
+                return operands[:1]
             body = node.attributes["body"]
             return self.inline(body, operands, instructions, origin or node.origin)
         if op.name == "checkpoint":

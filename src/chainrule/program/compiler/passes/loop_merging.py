@@ -15,7 +15,7 @@ from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.passes.common_subexpressions import COMMUTATIVE, attribute_key
 from chainrule.program.compiler.passes.walking import every_block
 
-_FREE = ("movement", "creation")
+_FREE = ("movement", "creation", "bound")
 
 
 def loop_merging(block: Block) -> bool:

@@ -17,6 +17,8 @@ stays what each step needs from the one before.
   parts; a product of which parts leave the loop is computed in parts. So the rules above find them.
 
 Steps that have many rows of their own keep their products: nothing is gained, and stacks cost room.
+So do steps with a bound on their rows, which leave out those of sequences that are over; their sums
+of products leave the loop as products of the rows that count alone (``packed_products``).
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from chainrule.ops import dtypes
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.passes.lifting import CHEAP, Lifted, Lifter
 from chainrule.program.compiler.passes.lookups import is_small
+from chainrule.program.compiler.passes.packed_products import is_packable, packed_product
 from chainrule.program.compiler.passes.product_parts import part_of_product, product_of_parts
 from chainrule.program.compiler.passes.rewriting import copied, made_by, uniform
+from chainrule.program.compiler.passes.row_bounds import bound_outside
 from chainrule.program.compiler.passes.walking import every_block
 
 MANY_ROWS = 256  # rows, or depth, of a step's product from which more of them gain nothing
@@ -65,6 +69,7 @@ class _Scan:
         self.body = scan.bodies["body"]
         self.n_carry: int = scan.attributes["n_carry"]
         self.length: int = scan.attributes["length"]
+        self.bound = bound_outside(scan)
         self.changed = False
 
     def run(self) -> bool:
@@ -73,10 +78,12 @@ class _Scan:
         self._read_copies_once()
         self._split_joined()
         self._split_read_parts()
-        self._before()
+        if self.bound is None:  # else the steps of a sequence that is over would be computed
+            self._before()
         self._look_up_inside()
         self._sums()
-        self._after()
+        if self.bound is None:
+            self._after()
         return self.changed
 
     # -- what there is ----------------------------------------------------------------------------
@@ -309,9 +316,12 @@ class _Scan:
                 (0, *(axis + 1 for axis in axes)) for axes in core.attributes["contract"]
             )
             batch = tuple(tuple(axis + 1 for axis in axes) for axes in core.attributes["batch"])
-            value = lifter.emit(
-                "dot_general", *operands, origin=core.origin, contract=contract, batch=batch
-            )
+            if self.bound is not None and is_packable(core):
+                value = packed_product(lifter, operands, contract, self.bound, core.origin)
+            else:
+                value = lifter.emit(
+                    "dot_general", *operands, origin=core.origin, contract=contract, batch=batch
+                )
         for step in reversed(path):
             value = lifter.emit(step.op.name, value, origin=step.origin, **step.attributes)
         return value

@@ -1,6 +1,13 @@
 """Floor 5: looking into trained models: activations, saliency, receptive fields, and checks."""
 
 from chainrule.insight.activations import activations, filters, grad_cam
+from chainrule.insight.cliff import (
+    Cliff,
+    Descent,
+    draw_gradient_cliff,
+    gradient_cliff,
+    one_unit_loss,
+)
 from chainrule.insight.fields import (
     Equivariance,
     ReceptiveField,
@@ -34,6 +41,8 @@ from chainrule.insight.sanity import SanityCheck, edge_detector, rank_correlatio
 from chainrule.insight.through_time import gradients_through_time
 
 __all__ = [
+    "Cliff",
+    "Descent",
     "Equivariance",
     "InsightPictures",
     "IntegratedGradients",
@@ -46,6 +55,7 @@ __all__ = [
     "draw_all",
     "draw_equivariance",
     "draw_filters",
+    "draw_gradient_cliff",
     "draw_receptive_fields",
     "draw_saliency",
     "draw_sanity_checks",
@@ -53,6 +63,7 @@ __all__ = [
     "filters",
     "grad_cam",
     "gradient",
+    "gradient_cliff",
     "gradient_x_input",
     "gradients_through_time",
     "integrated_gradients",
@@ -61,6 +72,7 @@ __all__ = [
     "measured_receptive_field",
     "most_activating",
     "occlusion",
+    "one_unit_loss",
     "rank_correlation",
     "receptive_fields",
     "saliency",

@@ -10,6 +10,8 @@ from chainrule import ops
 from chainrule.array import asarray, trace
 from chainrule.graph import Graph
 from chainrule.program.compiler.compiling import plan
+from chainrule.program.compiler.convolutions.geometry import Geometry, Line
+from chainrule.program.compiler.convolutions.planning import plan_pixels
 from chainrule.program.compiler.llvm import jit
 from chainrule.program.compiler.native import NativeProgram, assemble_program
 from chainrule.program.compiler.runtime.counts import exactly
@@ -146,6 +148,30 @@ def test_bands_of_rows_when_images_do_not_fit_the_cache():
     agree(lambda x, w: ops.convolution(x, w, **settings), arrays_of((1, 24, 71, 66), (9, 24, 3, 3)))
     x, w, g = arrays_of((2, 24, 71, 66), (9, 24, 3, 3), (2, 9, 71, 66))
     agree(gradients(settings), [x, w, g])
+
+
+def test_bands_that_ask_for_what_comes_next():
+    """Memory from 256 KB on is asked for ahead; the last of seven bands reaches back."""
+    settings = {"padding": 1, "stride": 2}
+    x, w, g = arrays_of((2, 64, 40, 40), (16, 64, 3, 3), (2, 16, 20, 20))
+
+    def function(x, w, g):
+        return [ops.convolution(x, w, **settings), *gradients(settings)(x, w, g)]
+
+    graph, _ = graph_of(function, [x, w, g])
+    text = str(plan(assemble_program(graph), TARGETS["avx2"]).module)
+    assert "llvm.prefetch" in text
+    agree(function, [x, w, g])
+
+
+def test_images_are_kept_whole_where_their_pixels_are_summed():
+    line = Line(32, 3, 32, before=1)
+    for channels in (16, 64):
+        alone = Geometry(32, 1, channels, channels, (line, line), "float")
+        summed = dataclasses.replace(alone, summed=True)
+        bands = [plan_pixels(each, TARGETS["avx2"]).bands for each in (alone, summed)]
+        # 64 channels of an image do not fit
+        assert bands == ([2, 1] if channels == 16 else [16, 16])
 
 
 def test_what_follows_is_computed_from_the_sums():

@@ -225,7 +225,7 @@ def _draw_cut(axes: Any, cliff: Cliff) -> None:
     axes.plot(cliff.biases, norms, color=INK, linestyle="--", label="norm of its gradient")
     axes.set_yscale("log")
     plain_axes(axes, f"b, at w = {cliff.weights[column]:.2f}", "")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left")
 
 
 def _label(name: str, way: Descent) -> str:

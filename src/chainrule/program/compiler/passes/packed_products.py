@@ -47,8 +47,7 @@ def packed_product(
         return lifter.emit(
             "dot_general", *operands, origin=origin, contract=contract, batch=((), ())
         )
-    flat = [_emit(lifter, "reshape", x, shape=(steps * rows, x.shape[2])) for x in operands]
-    return _loop(lifter, flat, _Packing(lifter, bound, steps, rows, origin), origin)
+    return _loop(lifter, operands, _Packing(lifter, bound, steps, rows, origin), origin)
 
 
 class _Packing:
@@ -81,12 +80,11 @@ class _Packing:
         first = self.emit("sum", rest, axes=(1,))
         place = self.emit("iota", shape=(size,), axis=0, dtype=np.dtype(np.int64))
         row = self.emit("subtract", place, first)
-        flat = self.emit("add", self.emit("multiply", step, self.full(rows, (size,))), row)
         counted = self.emit("less", step, self.full(steps, (size,)))
         # behind the last: a row that was computed, and does not count
-        chosen = self.emit("where", counted, flat, self.full(0, (size,)))
-        self.places = self.emit("reshape", chosen, shape=(self.n_blocks, ROWS, 1))
-        self.counted = self.emit("reshape", counted, shape=(self.n_blocks, ROWS, 1))
+        columns = [self.emit("where", counted, x, self.full(0, (size,))) for x in (step, row)]
+        self.places = self.emit("concatenate", *map(self.of_blocks, columns), axis=2)
+        self.counted = self.of_blocks(counted)
         begins = self.emit("iota", shape=(self.n_blocks,), axis=0, dtype=np.dtype(np.int64))
         begins = self.emit("multiply", begins, self.full(ROWS, (self.n_blocks,)))
         left = self.emit("broadcast_to", total, shape=(self.n_blocks,))
@@ -100,22 +98,21 @@ class _Packing:
         """Copies of a number."""
         return self.emit("broadcast_to", constant(np.asarray(value, np.int64)), shape=shape)
 
+    def of_blocks(self, x: Tensor) -> Tensor:
+        """A number for each row of each block, (blocks, rows of a block, 1)."""
+        return self.emit("reshape", x, shape=(self.n_blocks, ROWS, 1))
 
-def _emit(lifter: Lifter, name: str, x: Tensor, **attributes: object) -> Tensor:
-    origin = Origin("", 0, "", 0) if x.producer is None else x.producer.origin
-    return lifter.emit(name, x, origin=origin, **attributes)
 
-
-def _loop(lifter: Lifter, flat: list[Tensor], packing: _Packing, origin: Origin) -> Tensor:
+def _loop(lifter: Lifter, operands: Sequence[Tensor], packing: _Packing, origin: Origin) -> Tensor:
     """The sum over the blocks."""
-    shape = (flat[0].shape[1], flat[1].shape[1])
-    dtype = flat[0].dtype
+    shape = (operands[0].shape[2], operands[1].shape[2])
+    dtype = operands[0].dtype
     zero = constant(np.zeros((), dtype))
     start = lifter.emit("broadcast_to", zero, origin=origin, shape=shape)
     outside = [packing.places, packing.counted, packing.counts]
     total = Tensor(shape, dtype)
     slices = places, counted, count = [Tensor(x.shape[1:], x.dtype) for x in outside]
-    tables = [Tensor(x.shape, x.dtype) for x in flat]
+    tables = [Tensor(x.shape, x.dtype) for x in operands]
     inner = Lifter(1, {})
     a, b = (inner.emit("gather", x, places, origin=origin) for x in tables)
     mask = inner.emit("broadcast_to", counted, origin=origin, shape=a.shape)
@@ -126,7 +123,7 @@ def _loop(lifter: Lifter, flat: list[Tensor], packing: _Packing, origin: Origin)
     body = Block([total, *slices, *tables], [*inner.made, bound_by(count, origin)], [result])
     scan = Instruction(
         REGISTRY["scan"],
-        [start, *outside, *flat],
+        [start, *outside, *operands],
         {"n_carry": 1, "n_xs": 3, "length": packing.n_blocks, "reverse": False},
         [(shape, dtype)],
         origin,

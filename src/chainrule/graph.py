@@ -64,7 +64,6 @@ class Node:
         values: Evaluated outputs; None until evaluated, and always for placeholders.
         name: The user's name, ``""`` if there is none.
         owned: The value was stored into a Module or optimizer.
-        origin: Where it comes from; None: the user's line that is running now.
     """
 
     __slots__ = (
@@ -94,7 +93,6 @@ class Node:
         values: tuple[Buffer, ...] | None = None,
         name: str = "",
         owned: bool = False,
-        origin: Origin | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -105,9 +103,7 @@ class Node:
         self.traced = traced
         self.name = name
         self.owned = owned
-        self.origin: Origin = origin or here(
-            3
-        )  # past this, the recording function and what called it
+        self.origin: Origin = here(3)  # past this, the recording function and what called it
         self.serial = next(_serials)
 
     @property
@@ -124,6 +120,31 @@ class Node:
     def __repr__(self) -> str:
         operands = ", ".join(f"%{x.node.serial}" for x in self.inputs)
         return f"%{self.serial} = {self.op or self.name or 'leaf'}({operands})"
+
+
+def value_node(
+    spec: Spec, buffer: Buffer, tracked: bool, name: str, owned: bool, origin: Origin
+) -> Node:
+    """A leaf that has a value: as ``Node`` makes it, in a third of the time.
+
+    Every call of a compiled function makes some, and every piece of state that it writes.
+    """
+    node = _new_node(Node)
+    node.op = None
+    node.inputs = ()
+    node.attributes = {}
+    node.specs = (spec,)
+    node.values = (buffer,)
+    node.tracked = tracked
+    node.traced = False
+    node.name = name
+    node.owned = owned
+    node.origin = origin
+    node.serial = next(_serials)
+    return node
+
+
+_new_node = Node.__new__
 
 
 def topological(

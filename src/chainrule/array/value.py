@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.errors import ArgumentError, DtypeError, ImmutableError
 from chainrule.execution import evaluate
-from chainrule.graph import Buffer, Node
+from chainrule.graph import Buffer, Node, value_node
 from chainrule.ops import dtypes, habits
 from chainrule.ops.dtypes import Dtype, as_dtype
 from chainrule.ops.hooks import Operand
@@ -397,16 +397,13 @@ def leaf(
         origin: Where it comes from, if the caller knows; else that is looked up.
         spec: Shape and type of the data, if the caller knows.
     """
-    node = Node(
-        None,
-        (),
-        {},
-        (spec or (data.shape, as_dtype(data.dtype)),),
+    node = value_node(
+        spec or (data.shape, as_dtype(data.dtype)),
+        data if isinstance(data, Buffer) else Buffer(data),
         tracked,
-        values=(data if isinstance(data, Buffer) else Buffer(data),),
-        name=name,
-        owned=owned,
-        origin=origin,
+        name,
+        owned,
+        origin or here(2),
     )
     return Array(node, 0, weak)
 

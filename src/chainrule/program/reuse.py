@@ -25,8 +25,9 @@ from chainrule.array import Array, leaf
 from chainrule.graph import needed_inputs
 from chainrule.ops.origin import here
 from chainrule.program.exclusive import one_thread
+from chainrule.program.places import Place, fits, read_places
 from chainrule.program.program import Program
-from chainrule.program.signature import Call, Slot
+from chainrule.program.signature import Call
 from chainrule.program.watch import Unwatchable, Watch
 from chainrule.tree import Leaf, Structure, children, flatten, is_container, put_in, unflatten
 
@@ -311,24 +312,24 @@ class Shortcut:
         now: Sequence[Array],
         arrays: list[np.ndarray],
         scalars: list[float],
-    ) -> dict[int, Leaf] | None:
+    ) -> dict[int, Place] | None:
         """Take trees apart, and add what they hold to ``arrays`` and ``scalars``.
 
         Returns:
-            Slot → leaf; None if a tree is another one, or tied in another way.
+            Slot → place; None if a tree is another one, or tied in another way.
         """
-        found: dict[int, Leaf] = {}
+        found: dict[int, Place] = {}
         nodes = {id(x.node) for x in now}
         given = [arguments[number] for number, _, _ in self._arrays]
         nodes.update(id(x.node) for x in given if isinstance(x, Array))
         for tree in self._trees:
             x = random.ambient() if tree.number == _AMBIENT else arguments[tree.number]
-            leaves, structure = flatten(x)
-            if structure != tree.structure:
+            leaves: list[Place] = []
+            if not read_places(x, tree.structure, None, None, leaves):
                 return None
-            for each, slot in zip(leaves, tree.slots, strict=True):
-                value = each.value
-                if not _fits(value, self._slots[slot]):
+            for place, slot in zip(leaves, tree.slots, strict=True):
+                value = place.value
+                if not fits(value, self._slots[slot]):
                     return None
                 if isinstance(value, float):
                     scalars.append(value)
@@ -339,11 +340,11 @@ class Shortcut:
                     nodes.add(id(value.node))
                     value = value.data
                 arrays.append(value)
-                found[slot] = each
+                found[slot] = place
         return found
 
     def _store(
-        self, arguments: Sequence[Any], leaves: dict[int, Leaf], outputs: Sequence[np.ndarray]
+        self, arguments: Sequence[Any], leaves: dict[int, Place], outputs: Sequence[np.ndarray]
     ) -> None:
         origin = here()
         with one_thread():
@@ -351,7 +352,8 @@ class Shortcut:
                 value = outputs[write.output]
                 if write.number is None:
                     place = leaves[write.slot]
-                    place.assign(leaf(value, origin=origin, **_marks(place.value)))
+                    fresh = leaf(value, origin=origin, **_marks(place.value))
+                    put_in(place.owner, place.key, fresh)
                     continue
                 fresh = leaf(value, origin=origin, **write.marks)
                 for number, owner, key in write.places:
@@ -393,15 +395,6 @@ def _inside(x: Any) -> list[Any]:
 def _is_active(x: Any) -> bool:
     """True for what does something before each call."""
     return hasattr(x, "__prepare__") or hasattr(x, "__step_scalars__")
-
-
-def _fits(value: Any, spec: Slot) -> bool:
-    if isinstance(value, Array):
-        alike = (value.shape, value.dtype, value.weak) == spec[1:]
-        return alike and not value.node.traced
-    if isinstance(value, float):
-        return spec.weak
-    return type(value) is np.ndarray and (value.shape, value.dtype) == spec[1:3] and not spec.weak
 
 
 def make_shortcut(

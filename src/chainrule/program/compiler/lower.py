@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from chainrule.program.compiler.attention.lowering import (
     is_attention,
     lower_attention,
 )
-from chainrule.program.compiler.batches import MANY
 from chainrule.program.compiler.contractions import (
     Contraction,
     bring_operands_to_memory,
@@ -46,7 +45,6 @@ from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
 from chainrule.program.compiler.emission.vectorisation import choose
 from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
-from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.joining_axes import join_axes
 from chainrule.program.compiler.kernel_facts import (
@@ -57,8 +55,9 @@ from chainrule.program.compiler.kernel_facts import (
     traffic,
     work,
 )
+from chainrule.program.compiler.kernel_writer import KernelWriter
 from chainrule.program.compiler.kernels import Kernel, KernelBuilder
-from chainrule.program.compiler.layouts import Layout, Panels, padded, state_layouts
+from chainrule.program.compiler.layouts import Panels, padded, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.lowering.control import (
@@ -81,7 +80,7 @@ from chainrule.program.compiler.schedule import (
 PRODUCT_GAIN = 4.0  # how much faster a product's arithmetic runs than a nest's
 
 
-class Lowering:
+class Lowering(KernelWriter):
     """Lowers the blocks of one program into one module.
 
     Args:
@@ -90,38 +89,11 @@ class Lowering:
     """
 
     def __init__(self, module: Module, *, checked: bool = False) -> None:
-        self.checked = checked
-        self.module = module
-        self.blamed: list[Instruction] = []
+        super().__init__(module, checked=checked)
         self.owned: list[Tensor] = []
-        self.aliases: dict[Tensor, Tensor] = {}
-        self.layouts: dict[Tensor, Layout] = {}
         self.read: set[Tensor] = set()  # somewhere, or leaving a block
         self.invariant: set[Tensor] = set()  # inputs of a loop's body that stay the same
         self.before: list[Item] = []  # what is done once, before that loop
-        self._texts: dict[str, str] = {}
-
-    def offset(self, tensor: Tensor, indices: tuple[Index, ...]) -> Index:
-        """Number of an element in its tensor's memory."""
-        layout = self.layouts.get(self.root(tensor))
-        return ravel(indices, tensor.shape) if layout is None else layout.offset(indices)
-
-    def bytes_of(self, tensor: Tensor) -> int:
-        """Bytes of a tensor's memory."""
-        layout = self.layouts.get(tensor)
-        return tensor.bytes if layout is None else layout.size * tensor.dtype.itemsize
-
-    def _extent(self, tensor: Tensor) -> int | None:
-        """Elements of a tensor's memory; None of a data set, whose length the caller checks."""
-        if tensor.shape[:1] == (MANY,) or tensor.name == "order":
-            return None
-        return self.bytes_of(self.root(tensor)) // tensor.dtype.itemsize
-
-    def root(self, tensor: Tensor) -> Tensor:
-        """The tensor whose memory a tensor lies in."""
-        while tensor in self.aliases:
-            tensor = self.aliases[tensor]
-        return tensor
 
     # -- blocks -------------------------------------------------------------------------------
 
@@ -320,8 +292,7 @@ class Lowering:
             pointers.append(scratch)
             (reads if last else writes).add(scratch)
         blames: list[int] = []
-        name = self._function(
-            f"kernel{len(self._texts)}",
+        name = self.function(
             pointers,
             blames,
             lambda b, memory, begin, end: emitter.emit(b, stage, memory, begin, end),
@@ -348,8 +319,7 @@ class Lowering:
         )
 
     def _nest(self, group: Group, stored: set[Tensor], fusion: Fusion) -> KernelItem:
-        name = f"kernel{len(self._texts)}"
-        kernel = KernelBuilder(group, stored, fusion.is_leaf).build(name)
+        kernel = KernelBuilder(group, stored, fusion.is_leaf).build(self.next_name)
         stored |= set(kernel.writes())
         choice = choose(kernel, self.module.target, self.offset)
         images = lanes_of_images(kernel, choice, self.layouts, self.offset)
@@ -365,10 +335,10 @@ class Lowering:
             form = LaneNestEmitter if images else NestEmitter
             form(b, kernel, memory, choice).emit(begin, end)
 
-        final = self._function(name, pointers, blames, emit)
+        name = self.function(pointers, blames, emit)
         flops, moved = work(kernel)
         return KernelItem(
-            final,
+            name,
             pointers,
             kernel.reads(),
             set(kernel.writes()),
@@ -379,55 +349,6 @@ class Lowering:
             title=titles(group.members),
             where=origins(group.members),
         )
-
-    def function(
-        self,
-        pointers: Sequence[Tensor],
-        blames: list[int],
-        emit: Callable[[Builder, Memory, Value, Value], None],
-    ) -> str:
-        """Write a kernel's function (see ``_function``) under the next free name."""
-        return self._function(f"kernel{len(self._texts)}", pointers, blames, emit)
-
-    def _function(
-        self,
-        name: str,
-        pointers: Sequence[Tensor],
-        blames: list[int],
-        emit: Callable[[Builder, Memory, Value, Value], None],
-    ) -> str:
-        """Write a kernel's function; one that has been written before is used again.
-
-        Its parameters are the tensors' addresses, the error word, the first of the numbers of
-        instructions to blame for bad indices, and the range of tasks.
-        """
-        parameters = [("ptr", f"p{i}") for i in range(len(pointers))]
-        parameters += [("ptr", "error"), ("ptr", "blames"), ("i64", "begin"), ("i64", "end")]
-        b = Builder(self.module, name, parameters)
-        table = dict(zip(pointers, b.parameters, strict=False))
-        numbers: dict[Instruction, int] = {}
-
-        def blame(instruction: Instruction) -> Value:
-            if instruction not in numbers:
-                numbers[instruction] = len(numbers)
-                blames.append(self._blame(instruction) + 1)
-            return b.load("i64", b.offset(b.parameters[-3], numbers[instruction], "i64"))
-
-        extent = self._extent if self.checked else None
-        memory = Memory(table.__getitem__, self.offset, blame, b.parameters[-4], extent)
-        emit(b, memory, b.parameters[-2], b.parameters[-1])
-        b.finish()
-        text = self.module.function_text(name)
-        shape = text.replace(f"@{name}(", "@(", 1)
-        known = self._texts.setdefault(shape, name)
-        if known != name:
-            self.module.remove_function(name)
-        return known
-
-    def _blame(self, instruction: Instruction) -> int:
-        if instruction not in self.blamed:
-            self.blamed.append(instruction)
-        return self.blamed.index(instruction)
 
     # -- instructions with kernels or loops of their own ---------------------------------------
 
@@ -457,7 +378,7 @@ class Lowering:
             room = None if scratch is None else memory.pointers(scratch)
             single.emit(b, x, memory, begin, end, room)
 
-        name = self._function(f"kernel{len(self._texts)}", pointers, blames, emit)
+        name = self.function(pointers, blames, emit)
         moved = traffic(pointers)
         item = KernelItem(
             name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,10 @@ class Watch:
         """The Arrays, by number; None if anything was replaced, added or taken away."""
         arrays = [reference() for reference in self._references]
         return arrays if self._same(arrays) else None
+
+    def in_short(self) -> tuple[list[Any], Callable[[list[Any]], int]]:
+        """What ``now`` asks: references to the Arrays, and whether these still are all."""
+        return self._references, self._same
 
     def replace(self, number: int, array: Array) -> None:
         """An Array was replaced by another at all its places, by whoever watches."""

@@ -205,6 +205,7 @@ class MachineCode:
         kept: Constants that leave as outputs.
 
     Attributes:
+        entry: Address of the code.
         threads: Run on exactly so many, to measure; None: chosen, and learned from each run.
         from_cache: An earlier process made it.
     """
@@ -222,7 +223,7 @@ class MachineCode:
         self.compiled = compiled
         self.cycles = np.zeros(len(machine.kernels) + 1, np.int64)
         self._library = jit.load(compiled.parts, ["program"])
-        self._address = self._library.addresses["program"]
+        self.entry = self._library.addresses["program"]
         self._frames: list[Frame] = []
         self._choice = ThreadChoice(machine.n_threads)
         self.threads: int | None = None
@@ -230,12 +231,11 @@ class MachineCode:
 
     @property
     def is_alone(self) -> bool:
-        """True if it is small and always runs on its caller's thread: see ``run_alone``."""
-        return self.is_small and self.machine.n_threads == 1 and not self.machine.n_drawn
+        """True if it is small and always runs on its caller's thread.
 
-    def run_alone(self, frame: Frame) -> None:
-        """``run_frame`` of one step, in short, for code that ``is_alone``; look for errors."""
-        team.run_alone(self._address, frame.address)
+        ``team.run_alone(code.entry, frame.address)`` is a step of it; look for errors then.
+        """
+        return self.is_small and self.machine.n_threads == 1 and not self.machine.n_drawn
 
     @property
     def is_small(self) -> bool:
@@ -297,10 +297,10 @@ class MachineCode:
         if threads is None and self.machine.n_threads > 1:
             threads = self._choice.threads(get_num_threads())
             started = time.perf_counter()
-            used = team.run(self._address, frame.address, threads)
+            used = team.run(self.entry, frame.address, threads)
             self._choice.record(used, time.perf_counter() - started, steps)
             return
-        team.run(self._address, frame.address, threads or 1)
+        team.run(self.entry, frame.address, threads or 1)
 
     def raise_index_error(self, code: int, value: int) -> None:
         """Raise what an error word says.

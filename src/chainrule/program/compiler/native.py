@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from chainrule.program.compiler.machine import CodeKey, Frame, MachineCode, cach
 from chainrule.program.compiler.options import is_checked
 from chainrule.program.compiler.panels import PanelBuffer, panel_elements, to_panels
 from chainrule.program.compiler.runtime.arena import address, aligned_empty, aligned_room
+from chainrule.program.compiler.runtime.team import run_alone
 from chainrule.program.compiler.table import FIRST_SLOT
 from chainrule.program.compiler.target import Target, host_target
 
@@ -144,13 +145,47 @@ class BoundProgram:
                 array, table[place] = aligned_room(shape, dtype)
             outputs.append(array)
         if self._alone:
-            self.code.run_alone(frame)
+            run_alone(self.code.entry, frame.address)
         else:
             self.code.run_frame(frame, 1)
         if (error := frame.error)[0]:
             self.code.raise_index_error(error[0], error[1])
         self._frames.append(pair)
         return outputs if self._order is None else [outputs[number] for number in self._order]
+
+    def in_short(self) -> Callable[[np.ndarray], list[np.ndarray]] | None:
+        """``run`` of one free array, for small code with small outputs; None for other code."""
+        small = all(is_small for *_, is_small in self._outputs)
+        if not (self._alone and small and self._order is None and not self._scalars):
+            return None
+        if len(self._free) != 1:
+            return None
+        ((place, dtype),) = self._free
+        outs = [(out, shape, kind) for out, shape, kind, _ in self._outputs]
+        frames, entry, empty = self._frames, self.code.entry, np.empty
+
+        def run(value: np.ndarray) -> list[np.ndarray]:
+            flags = value.flags
+            if value.dtype is not dtype or not (flags.c_contiguous and flags.aligned):
+                return self.run([value])
+            try:
+                pair = frames.pop()
+            except IndexError:
+                pair = self._frame()
+            frame = pair[0]
+            table, outputs = frame.table, []
+            table[place] = address(value)
+            for out, shape, kind in outs:
+                array = empty(shape, kind)
+                table[out] = address(array)
+                outputs.append(array)
+            run_alone(entry, frame.address)
+            if (error := frame.error)[0]:
+                self.code.raise_index_error(error[0], error[1])
+            frames.append(pair)
+            return outputs
+
+        return run
 
     def carry(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Let the last run's outputs be inputs of the next; one caller at a time may do that.
@@ -350,7 +385,7 @@ def assemble_epoch(
     """A graph to be run step after step (see ``NativeEpoch``)."""
     from chainrule.program.compiler.batches import gather_batches
     from chainrule.program.compiler.compiling import Assembly
-    from chainrule.program.compiler.lowering.control import own_outputs
+    from chainrule.program.compiler.lowering.bodies import own_outputs
     from chainrule.program.compiler.passes import import_graph
 
     block = import_graph(graph)

@@ -73,6 +73,23 @@ def test_seeds_rows_and_prompts():
     assert shorter.tolist() == one[:, :7].tolist()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_of_different_lengths_write_what_each_writes_alone(kind):
+    prompts = [[1, 2, 3], [4], [5, 6, 0], [2, 2]]
+    for options in ({"temperature": 0}, {"temperature": 0, "stop": 3}):
+        found = generate(model(kind), prompts, 6, **options)
+        assert len(found) == 4
+        for row, prompt in zip(found, prompts, strict=True):
+            alone = generate(model(kind), prompt, 6, **options)
+            assert row[: len(alone)].tolist() == alone.tolist()
+            assert (row[len(alone) :] == alone[-1]).all()
+    drawn = generate(model(kind), prompts, 6, seed=3)
+    assert drawn[0].tolist() == generate(model(kind), prompts[0], 6, seed=3).tolist()
+    assert drawn.tolist() == generate(model(kind), prompts, 6, seed=3).tolist()
+    with pytest.raises(ArgumentError, match="one cache"):
+        generate(model(kind), prompts, 6, cache={})
+
+
 def test_a_long_prompt_is_read_in_blocks():
     lstm = model("lstm")
     prompt = np.random.default_rng(0).integers(0, SIZE, 150)

@@ -66,6 +66,16 @@ def as_prompt(prompt: Any, vocabulary_size: int) -> tuple[np.ndarray, bool]:
     return rows, tokens.ndim == 1
 
 
+def unequal_rows(prompt: Any) -> list[np.ndarray] | None:
+    """The rows of a list of prompts of different lengths; None for any other prompt."""
+    if not isinstance(prompt, list | tuple) or not prompt:
+        return None
+    rows = [row.numpy() if isinstance(row, Array) else np.asarray(row) for row in prompt]
+    if any(row.ndim != 1 for row in rows) or len({len(row) for row in rows}) == 1:
+        return None
+    return rows
+
+
 def as_stop(stop: int | Sequence[int] | None) -> tuple[int, ...]:
     """The tokens that end a text."""
     if stop is None:

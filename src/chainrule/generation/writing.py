@@ -22,6 +22,7 @@ from chainrule.generation.asking import (
     pack,
     packed_like,
     read,
+    unequal_rows,
     unpack,
     vocabulary_size,
 )
@@ -59,7 +60,8 @@ def generate(
         model: Has ``vocabulary_size`` and ``context_length``, and logits (batch, n, vocabulary) of
             tokens (batch, n); with ``initial_cache`` and ``next_logits`` it need not read
             everything again for each token. See ``models.generation``.
-        prompt: Tokens to begin with: integers (n,), or (batch, n) for several texts of one length.
+        prompt: Tokens to begin with: integers (n,), or (batch, n) for several texts; or a list of
+            rows of different lengths, of which those of one length are written together.
         n_tokens: The most to write, ≥ 1.
         temperature: Logits are divided by it; 0 takes the likeliest token.
         top_k: Draw among the k likeliest only; None: among all.
@@ -85,19 +87,41 @@ def generate(
     >>> generate(model, [1, 2, 3], 20, temperature=0.8, seed=1).shape
     (20,)
     """
-    pieces = stream(
-        model,
-        prompt,
-        n_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        stop=stop,
-        cache=cache,
-        engine=engine,
-    )
-    return np.concatenate(list(pieces), axis=-1)
+    settings: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "stop": stop,
+        "cache": cache,
+        "engine": engine,
+    }
+    rows = unequal_rows(prompt)
+    if rows is not None:
+        return _generate_unequal(model, rows, n_tokens, settings)
+    return np.concatenate(list(stream(model, prompt, n_tokens, **settings)), axis=-1)
+
+
+def _generate_unequal(
+    model: Any, rows: list[np.ndarray], n_tokens: int, settings: dict[str, Any]
+) -> np.ndarray:
+    """Texts that follow prompts of several lengths, each length's in a batch of its own."""
+    if not isinstance(settings["cache"], bool):
+        raise ArgumentError(
+            "prompts of different lengths can not write on from one cache",
+            expected="cache=True or cache=False, or prompts of one length",
+            got=type(settings["cache"]).__name__,
+            where=str(here()),
+        )
+    lengths = np.array([len(row) for row in rows])
+    written: list[np.ndarray] = [row[:0] for row in rows]
+    for length in np.unique(lengths):
+        alike = np.flatnonzero(lengths == length)
+        prompt = np.stack([rows[i] for i in alike])
+        for i, row in zip(alike, generate(model, prompt, n_tokens, **settings), strict=True):
+            written[i] = row
+    longest = max(map(len, written))
+    return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in written])
 
 
 def stream(
@@ -114,6 +138,8 @@ def stream(
     engine: str | None = None,
 ) -> Iterator[np.ndarray]:
     """As ``generate``, but gives the tokens while they are written, some at a time.
+
+    Prompts of a batch are of one length.
 
     Yields:
         int64 (n,) or (batch, n), n ≥ 1: the next tokens, about twenty times a second.

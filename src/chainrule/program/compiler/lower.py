@@ -60,8 +60,8 @@ from chainrule.program.compiler.kernels import Kernel, KernelBuilder
 from chainrule.program.compiler.layouts import Panels, padded, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
+from chainrule.program.compiler.lowering.bodies import NOWHERE
 from chainrule.program.compiler.lowering.control import (
-    NOWHERE,
     lower_branches,
     lower_scan,
     lower_while,

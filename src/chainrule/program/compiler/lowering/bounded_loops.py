@@ -9,21 +9,17 @@ leave out the same rows, is not even filled.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
+from chainrule.program.compiler.lowering.bodies import NOWHERE, Host, lower_body, own_outputs
 from chainrule.program.compiler.lowering.fewer_rows import FewerRows
 from chainrule.program.compiler.passes.row_bounds import ROW_BOUND, bound_outside
 from chainrule.program.compiler.schedule import BranchItem, Item, KernelItem, LoopItem
 
-if TYPE_CHECKING:
-    from chainrule.program.compiler.lowering.control import Host
-
-NOWHERE = Origin("", 0, "", 0)
 PARTS = 4  # into so many parts a batch is cut: as many bodies are compiled
 LEAST = 4  # rows of a part
 
@@ -161,8 +157,6 @@ class BoundedLoop:
 
     def _lowered(self, body: Block) -> list[Item]:
         """The items of a body for fewer rows, on the memory of the full one."""
-        from chainrule.program.compiler.lowering.control import lower_body, own_outputs
-
         host, full = self.host, self.full
         body = own_outputs(body)
         moving, constants = body.inputs[: full.n_moving], body.inputs[full.n_moving :]

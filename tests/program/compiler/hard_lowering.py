@@ -12,7 +12,8 @@ from chainrule.program.compiler.driver import emit_report
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.vectorisation import choose
-from chainrule.program.compiler.groups import Fusion, ordered
+from chainrule.program.compiler.fusion import Fusion
+from chainrule.program.compiler.groups import ordered
 from chainrule.program.compiler.indices import ravel
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.kernels import KernelBuilder

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chainrule.program.compiler.contractions import Contraction
-from chainrule.program.compiler.groups import Fusion
+from chainrule.program.compiler.fusion import Fusion
 from chainrule.program.compiler.indices import Index, ravel
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.products.planning import preferred_panel
+from chainrule.program.compiler.products.planning import LONG_SUM, preferred_panel
 from chainrule.program.compiler.target import Target
 
 COLLISION = 1024  # bytes: rows at multiples of this meet in few sets of the first-level cache
@@ -105,7 +105,7 @@ def state_layouts(
         target: The processor.
     """
     found: dict[Tensor, Layout] = {}
-    for x in contractions:
+    for x in _wider_first(list(contractions), fusion, in_place):
         weight = x.b.tensor
         if weight in found or weight not in resident or len(weight.shape) != 2:
             continue
@@ -121,6 +121,27 @@ def state_layouts(
             if fusion.group_of[other] is group and old.shape == weight.shape:
                 found.setdefault(old, layout)
     return found
+
+
+def _wider_first(
+    contractions: list[Contraction], fusion: Fusion, in_place: Mapping[Tensor, Tensor]
+) -> list[Contraction]:
+    """The products, those first whose weight's gradient had better be taken across their columns.
+
+    A gradient summed over many rows packs its operand that stands along the weight's other axis:
+    the longer axis in panels, that is the shorter operand. What another product of the weight then
+    has to pack is the weight, which is small beside it.
+    """
+    summed = {x.instruction for x in contractions if x.depth.extent >= LONG_SUM}
+    founders = {old: fusion.group_of[new].members[0] for new, old in in_place.items()}
+
+    def is_better(x: Contraction) -> bool:
+        weight, axis = x.b.tensor, _column_axis(x)
+        if axis is None or len(weight.shape) != 2 or founders.get(weight) not in summed:
+            return False
+        return weight.shape[axis] >= 2 * weight.shape[1 - axis]
+
+    return sorted(contractions, key=is_better, reverse=True)
 
 
 def _column_axis(x: Contraction) -> int | None:

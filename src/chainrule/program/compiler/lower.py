@@ -44,7 +44,8 @@ from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
 from chainrule.program.compiler.emission.vectorisation import choose
-from chainrule.program.compiler.groups import Fusion, Group, is_virtual, ordered
+from chainrule.program.compiler.fusion import Fusion
+from chainrule.program.compiler.groups import Group, is_virtual, ordered
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.joining_axes import join_axes
 from chainrule.program.compiler.kernel_facts import (

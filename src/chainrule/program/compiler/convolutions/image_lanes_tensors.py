@@ -15,7 +15,8 @@ from chainrule.program.compiler.convolutions.image_lanes import (
 from chainrule.program.compiler.convolutions.operands import Convolution
 from chainrule.program.compiler.convolutions.planning import AnyPlan
 from chainrule.program.compiler.expressions import Load
-from chainrule.program.compiler.groups import Fusion, Group
+from chainrule.program.compiler.fusion import Fusion
+from chainrule.program.compiler.groups import Group
 from chainrule.program.compiler.indices import Axis, axis_index
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import ELEMENTS

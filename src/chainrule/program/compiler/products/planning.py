@@ -21,6 +21,7 @@ from chainrule.program.compiler.target import Target
 
 MOST_BUFFERED_ROWS = 96  # of a task in dot form whose sums wait on the stack
 INLINE_DEPTH = 512  # from here on, leaving the registers costs nothing beside the sums
+LONG_SUM = 512  # steps of k of which nothing stays in the first-level cache for the next tile
 TASK_FLOPS = 30_000  # about a third of a microsecond: enough to share small products evenly
 MOST_TASKS = 64
 
@@ -299,7 +300,7 @@ def _packs_rows(product: Product, target: Target, rows: int) -> bool:
     if product.a_type != product.element:
         return columns >= 4
     stride, size = product.a_row_stride or 0, size_of(product.element)
-    if stride == 1 and product.depth >= 512 and columns >= 4:
+    if stride == 1 and product.depth >= LONG_SUM and columns >= 4:
         # every step of k lies elsewhere: of a long k, nothing stays in the cache for the next tile
         return True
     collides = stride * size % 4096 == 0 and stride > 0

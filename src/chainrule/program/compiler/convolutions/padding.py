@@ -28,7 +28,7 @@ class Padder:
         planes: How the buffer lies.
         builder: The function.
         memory: Where tensors lie.
-        buffer: The buffer; made of zeros by ``clear`` before the first task.
+        buffer: The buffer; ``clear`` writes the zeros before the first task.
     """
 
     def __init__(
@@ -49,8 +49,39 @@ class Padder:
         self.emitter = Emitter(builder, memory, planes.lanes)
 
     def clear(self) -> None:
-        """Zeros everywhere: what lies around images stays so."""
-        clear(self.b, self.buffer, self.element, self.planes.lanes, self.planes.size)
+        """Write zeros around the places that ``fill`` writes, up to the end of the buffer."""
+        b, planes = self.b, self.planes
+        channels, all_planes = planes.geometry.channels, planes.n_planes * planes.plane
+        with b.loop(0, channels) as channel:
+            start = b.mul(channel.index, b.i64(planes.channel))
+            for number, plane in enumerate(planes.plane_numbers()):
+                begin = b.add(start, b.i64(number * planes.plane))
+                with b.loop(0, planes.images) as image:
+                    at = b.add(begin, b.mul(image.index, b.i64(planes.strides[0])))
+                    self._clear_around(0, plane, at)
+                behind = planes.images * planes.strides[0]
+                self._clear(begin, behind, planes.plane)
+            self._clear(start, all_planes, planes.channel)
+        self._clear(b.i64(0), channels * planes.channel, planes.size)
+
+    def _clear_around(self, axis: int, plane: Sequence[int], at: Value) -> None:
+        """Zeros in front of what lies inside along an axis, and behind it."""
+        b, planes = self.b, self.planes
+        size, stride = planes.strides[axis], planes.strides[axis + 1]
+        first, last = planes.inside(axis, plane[axis])
+        if axis == 0 and planes.is_banded:  # any row may be inside
+            first, last = 0, size // stride
+        self._clear(at, 0, first * stride)
+        if axis < len(planes.geometry.lines) - 1:
+            with b.loop(first, last) as row:
+                start = b.add(at, b.mul(row.index, b.i64(stride)))
+                self._clear_around(axis + 1, plane, start)
+        self._clear(at, last * stride, size)
+
+    def _clear(self, at: Value, first: int, last: int) -> None:
+        if first < last:
+            pointer = self.b.offset(self.buffer, self.b.add(at, self.b.i64(first)), self.element)
+            clear(self.b, pointer, self.element, self.planes.lanes, last - first)
 
     def fill(self, group: Value, image: Value, band: Value, channel: Value) -> None:
         """Write the images of a task.
@@ -183,5 +214,9 @@ def clear(b: Builder, pointer: Value, element: str, lanes: int, size: int) -> No
     zero = b.zero(vector(element, lanes))
     if lanes_of(zero.type) == 1:
         zero = b.constant(element, 0.0)
+    if size <= UNROLLED * lanes:
+        for first in range(0, size, lanes):
+            b.store(zero, b.offset(pointer, first, element))
+        return
     with b.loop(0, -(-size // lanes) * lanes, lanes) as place:
         b.store(zero, b.offset(pointer, place.index, element))

@@ -56,10 +56,12 @@ class Contents:
         for elements, values in lists:
             words += [id(elements), len(values), *map(_word, values)]
         self._words = (ctypes.c_int64 * len(words))(*words)
+        # threads that begin at once may have made several, of which one is kept for those to come
+        self._native = _native()
         #: ``same(held)`` is not 0 if all of them hold what they held: the same objects under the
         #: same keys. ``held`` is a list of what the ``Held`` stand for; None is never the same.
         self.same: Callable[[list[Any]], int] = functools.partial(
-            _native().same, ctypes.addressof(self._words)
+            self._native.same, ctypes.addressof(self._words)
         )
 
 

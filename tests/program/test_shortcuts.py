@@ -103,6 +103,21 @@ def test_changes_of_the_model_are_seen(change, counted):
     assert len(counted) > 1
 
 
+def test_two_models_have_short_ways_of_their_own(counted):
+    models, f = [Net(), Net()], cr.compile(lambda m, x: m(x))
+    for _ in range(4):
+        for model in models:
+            expected = model(cr.asarray(X)).numpy()
+            np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5)
+    assert f.n_compilations == 1
+    assert len(counted) == 5
+    models[0].power = 2.0
+    models[1].layers[0].weight = models[1].layers[0].weight * 2
+    for model in models:
+        expected = model(cr.asarray(X)).numpy()
+        np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5)
+
+
 def test_other_shapes_types_and_settings_compile_again():
     model, f = Net(), cr.compile(lambda m, x: m(x))
     often(f, model, X)

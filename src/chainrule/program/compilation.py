@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chainrule.program.compiler.profile import Memory, Profile
 
 MANY_SIGNATURES = 8
-MOST_SHORTCUTS = 4
+MOST_SHORTCUTS = 8
 PATIENCE = 16  # shortcuts that served no call until they are made more seldom
 MOST_PROGRAMS = 64  # kept for one function; the least recently used one makes room
 
@@ -83,7 +83,7 @@ class CompiledFunction:
         return make_shortcut(arguments, call, program, self._forget)
 
     def _keep(self, shortcut: Shortcut) -> None:
-        others = [x for x in self._shortcuts if x.program is not shortcut.program]
+        others = [x for x in self._shortcuts if not shortcut.replaces(x)]
         self._shortcuts = [shortcut, *others][:MOST_SHORTCUTS]
 
     def _forget(self, shortcut: Shortcut) -> None:

@@ -386,6 +386,11 @@ class Shortcut:
                     put_in(arguments[number] if owner is None else owner, key, fresh)
                 self._watch.replace(write.number, fresh)
 
+    def replaces(self, other: Shortcut) -> bool:
+        """True if another one serves the same Program for the same Modules: it is out of date."""
+        roots = [id(x.root()) for x in self._watched]
+        return self.program is other.program and roots == [id(x.root()) for x in other._watched]
+
     def results(self, values: Sequence[np.ndarray]) -> Any:
         """As the function returned them; to be called by what the user called."""
         origin = here(3)

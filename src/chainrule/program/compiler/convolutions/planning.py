@@ -123,7 +123,7 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         n_tasks = max(1, plan.blocks * plan.bands)
         traffic = plan.packed_weights / geometry.groups * size / 32
         if traffic * 32 > target.level2 // 2:
-            traffic *= 6
+            traffic *= 3
         time = n_tasks * (cycles * depth + traffic + _around(form) + _drawn(form, target))
         if geometry.groups > 1 and images > 1:  # pieces of every image, far from each other
             time *= 2.0
@@ -164,15 +164,13 @@ def _drawn(form: Pixels, target: Target) -> float:
     planes, size = form.planes, size_of(form.geometry.element)
     if planes.size * size <= 1.25 * target.level1:
         return 0.0
-    g, first = form.geometry, (0,) * len(form.geometry.lines)
-    leads = len(planes.lead_offsets(first))
-    rows = leads + form.rows - 1
+    g = form.geometry
+    rows = len(planes.lead_offsets((0,) * len(g.lines))) + form.rows - 1
     all_rows = planes.n_planes * planes.plane / planes.strides[-2]
     gaps = min(1.0, LOST * (all_rows / rows - 1))
     lines = g.channels * rows * (form.vectors * form.lanes * size / LINE + 1)
     around = g.channels * rows * planes.strides[-2]
-    weights = g.channels * leads * len(planes.column_offsets(first)) * form.height
-    if (around + weights) * size <= target.level1:  # the next row of tiles finds them still there
+    if around * size <= target.level1 * 3 // 8:  # the tiles below find them still there
         lines /= rows
     return gaps * lines * form.channels.count * form.tiles
 

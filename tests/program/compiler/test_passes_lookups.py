@@ -46,6 +46,21 @@ def test_gradients_of_table_and_weights_add_up_by_row():
     assert names(block).count("scatter") == 1
 
 
+def test_places_that_are_turned_are_looked_up_in_the_other_order():
+    def turned(table, weights, tokens):
+        x = cr.permute_dims(table[tokens], (1, 0, 2))
+        y = cr.tensordot(x, weights, axes=((2,), (1,)))
+        return cr.sum(cr.sin(y) * y)
+
+    def run(block):
+        run_passes(block, verify=True)
+
+    gradient = grad(turned, argnums=(0, 1))
+    block = apply_pass(run, gradient, TABLE, WEIGHTS, TOKENS, rtol=1e-13)
+    assert [x.result.shape for x in products(block)] == [(5, 7), (5, 3), (7, 3)]
+    assert names(block).count("scatter") == 1
+
+
 def test_tables_of_several_axes_and_operands_in_the_other_order():
     table = RNG.normal(size=(2, 2, 3, 4))
     places = RNG.integers(0, 2, (4, 5, 2))

@@ -8,6 +8,9 @@ The products of all looked-up rows with a layer's weights are the same few rows 
 - The weights' gradient gᵀ·x[i], summed over the places, becomes sᵀ·x, where s is g added up by
   row of the table; added up in another order.
 - The table's gradient, g·w added up by row, becomes s·w with the same s; added up in another order.
+- Places that are looked up, or added to, in one order and then turned (sequences of which batches
+  come first, in a layer that goes by time) are looked up in the other. Exact, but for the order in
+  which slices are added up.
 """
 
 from __future__ import annotations
@@ -154,8 +157,38 @@ def _gradient_of_table(walk: Rewriter, instruction: Instruction) -> Tensor | Non
     return walk.emit("dot_general", sums, w, contract=(own, contract[1]), batch=((), ()))
 
 
+def _turned_lookup(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    """Slices looked up and then turned are looked up at turned places."""
+    found = _lookup(instruction.operands[0])
+    axes = instruction.attributes["axes"]
+    if found is None:
+        return None
+    data, places = found.operands
+    n = len(places.shape) - 1
+    if axes[n:] != tuple(range(n, len(axes))):
+        return None
+    return walk.emit("gather", data, walk.emit("transpose", places, axes=(*axes[:n], n)))
+
+
+def _turned_updates(walk: Rewriter, instruction: Instruction) -> Tensor | None:
+    """Slices turned and then added up by row are added up at turned places."""
+    target, places, updates = instruction.operands
+    turned = made_by(updates, "transpose")
+    if turned is None or instruction.attributes["mode"] != "add" or not is_small(target, places):
+        return None
+    axes = turned.attributes["axes"]
+    n = len(places.shape) - 1
+    if axes[n:] != tuple(range(n, len(axes))) or not dtypes.is_floating(updates.dtype):
+        return None
+    back = sorted(range(n), key=lambda axis: axes[axis])
+    where = walk.emit("transpose", places, axes=(*back, n))
+    return walk.emit("scatter", target, where, turned.operands[0], mode="add")
+
+
 _RULES = table(
+    ("transpose", _turned_lookup),
     ("dot_general", _product),
     ("add subtract multiply", _beside_copies),
     ("scatter", _gradient_of_table),
+    ("scatter", _turned_updates),
 )

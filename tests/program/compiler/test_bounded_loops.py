@@ -5,7 +5,7 @@ import pytest
 from pass_programs import traced
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.autodiff import grad
 from chainrule.nn.recurrent_lengths import leading_rows
 from chainrule.program.compiler.lowering.bounded_loops import row_counts
@@ -118,3 +118,42 @@ def test_a_step_that_mixes_rows_is_computed_for_all():
     block = run_passes(import_graph(graph), verify=True)
     (loop,) = [x for x in block.instructions if x.op.name == "scan"]
     assert row_counts(loop) == ()
+
+
+class Reader(nn.Module):
+    """Texts of several lengths, filled up with 0, to classes."""
+
+    def __init__(self):
+        self.words = nn.Embedding(11, 4)
+        self.memory = nn.LSTM(4, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, words):
+        lengths = (words != 0).astype("int64").sum(axis=1)
+        _, (h, _) = self.memory(self.words(words.T), lengths=lengths)
+        return self.head(h[0])
+
+
+def trained(engine):
+    rng = np.random.default_rng(2)
+    words = rng.integers(1, 11, (40, 7)) * (np.arange(7) < rng.integers(1, 8, (40, 1)))
+    labels = (words[:, 0] > 5).astype(int)
+    cr.random.seed(3)
+    model, optimizer = Reader(), optim.Adam(1e-2)
+
+    def step(model, optimizer, words, labels):
+        value, gradients = cr.value_and_grad(lambda m: nn.cross_entropy(m(words), labels))(model)
+        optimizer.update(model, gradients)
+        return value
+
+    order = rng.integers(0, 40, (3, 20))
+    losses = cr.run_steps(step, [model, optimizer], [words, labels], order, engine=engine)
+    return np.asarray(losses), {k: v.numpy() for k, v in model.state_dict().items()}
+
+
+def test_steps_of_training_agree_with_the_interpreters():
+    losses, weights = trained(None)
+    wanted, wanted_weights = trained("interpreter")
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, wanted_weights[name], atol=2e-5, err_msg=name)

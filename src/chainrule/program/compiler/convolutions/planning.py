@@ -123,7 +123,7 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         n_tasks = max(1, plan.blocks * plan.bands)
         traffic = plan.packed_weights / geometry.groups * size / 32
         if traffic * 32 > target.level2 // 2:
-            traffic *= 3
+            traffic *= 2
         time = n_tasks * (cycles * depth + traffic + _around(form) + _drawn(form, target))
         if geometry.groups > 1 and images > 1:  # pieces of every image, far from each other
             time *= 2.0

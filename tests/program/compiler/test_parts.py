@@ -70,6 +70,14 @@ def test_without_llvmlites_insides_it_is_done_one_by_one(module, monkeypatch, ea
     assert all(jit.emit_objects(parts.cut(module, 3), host_target()))
 
 
+def test_without_more_threads_it_is_done_on_this_one(module, monkeypatch, eager):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(jit.threading.Thread, "start", start)
+    assert all(jit.emit_objects(parts.cut(module, 3), host_target()))
+
+
 def test_a_refused_part_is_an_error(eager):
     from chainrule.errors import CompilerError
 

@@ -140,9 +140,15 @@ def emit_objects(texts: Sequence[str], target: Target) -> list[bytes]:
             except BaseException as error:
                 found[number] = error
 
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(1, len(texts))]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for number in range(1, len(texts)):
+            thread = threading.Thread(target=work, args=(number,))
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads
+                work(number)
+            else:
+                threads.append(thread)
         work(0)
         for thread in threads:
             thread.join()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from chainrule.cli.console import one_of, output
+from chainrule.cli.console import one_of, output, print_facts
 from chainrule.errors import ArgumentError
 from chainrule.nn.summary import readable_bytes
 from chainrule.program.compiler.cache import folder, survey
@@ -50,15 +49,12 @@ def _info(verify: bool) -> None:
         sum(amount.bytes for amount in found.values()),
     )
     problem = survey.problem()
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("folder", str(folder.location() or "none"))
+    facts = [("folder", str(folder.location() or "none"))]
     if problem:
-        table.add_row("problem", problem)
-    for kind, amount in found.items():
-        if amount.files:
-            table.add_row(TITLES[kind], _told(amount))
-    table.add_row("together", f"{_told(total)}, of {readable_bytes(folder.limit())} at most")
-    output.print(table)
+        facts.append(("problem", problem))
+    facts += [(TITLES[kind], _told(amount)) for kind, amount in found.items() if amount.files]
+    facts.append(("together", f"{_told(total)}, of {readable_bytes(folder.limit())} at most"))
+    print_facts(facts)
     for path in damaged:
         output.print(f"damaged, deleted: {path}", markup=False)
     if verify:

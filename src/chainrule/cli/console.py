@@ -42,6 +42,17 @@ def print_warning(message: str) -> None:
     errors.print(Text("warning: ", style="bold yellow") + Text(message))
 
 
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """Print names and values below each other; paths stay on one line, for copying.
+
+    Args:
+        facts: Name and value of each line.
+    """
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        output.print(f"{name:<{width}}  {value}", markup=False)
+
+
 def one_of(value: str, known: Iterable[str], option: str) -> str:
     """Return ``value`` if it is known; ArgumentError with the valid ones otherwise."""
     names = list(known)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from rich.table import Table
 
 from chainrule.array import asarray
 from chainrule.autodiff import check_gradients, value_and_grad
-from chainrule.cli.console import output
+from chainrule.cli.console import output, print_facts
 from chainrule.ops import matmul, tanh
 from chainrule.program import ENGINES, compile
 from chainrule.program.compiler.runtime.counts import available_cores, get_num_threads
@@ -38,19 +37,20 @@ CPU_FEATURES = ("sse2", "avx", "avx2", "fma", "avx512f", "neon", "asimd")
 
 def doctor() -> None:
     """Print versions, CPU features and threads, and check the library in a few seconds."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("chainrule", VERSION)
-    table.add_row("Python", f"{platform.python_version()} ({sys.executable})")
-    table.add_row("system", f"{platform.system()} {platform.machine()}")
-    table.add_row("CPU", f"{cpu_name()}; {', '.join(cpu_features()) or 'features unknown'}")
-    table.add_row("CPUs usable", f"{available_cores()} of {os.cpu_count()}")
+    features = ", ".join(cpu_features()) or "features unknown"
+    code = "none: Programs are interpreted (pip install llvmlite)"
     if "compiler" in ENGINES:
-        table.add_row("machine code", f"for {host_target().name}, on {_threads()}")
-    else:
-        table.add_row("machine code", "none: Programs are interpreted (pip install llvmlite)")
-    for package in PACKAGES:
-        table.add_row(package, installed_version(package))
-    output.print(table)
+        code = f"for {host_target().name}, on {_threads()}"
+    facts = [
+        ("chainrule", VERSION),
+        ("Python", f"{platform.python_version()} ({sys.executable})"),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("CPU", f"{cpu_name()}; {features}"),
+        ("CPUs usable", f"{available_cores()} of {os.cpu_count()}"),
+        ("machine code", code),
+    ]
+    facts += [(package, installed_version(package)) for package in PACKAGES]
+    print_facts(facts)
     passed = [_report(name, check) for name, check in CHECKS.items()]
     if not all(passed):
         raise typer.Exit(1)

@@ -301,10 +301,7 @@ class _Writer:
         if known is not None:
             turns, rest = divmod(len(known), unroll)
             if turns:
-                with builder.loop(0, turns, 1, state) as loop:
-                    self._prefetch(m, height, n, loop.index, turns)
-                    loop.carry(*steps(loop.carried, unroll))
-                state = loop.results
+                state = self._turns(m, height, n, turns, state, lambda x: steps(x, unroll))
             state = steps(state, rest) if rest else state
             return state[lead:]
         length = builder.sub(stop, start)
@@ -341,10 +338,31 @@ class _Writer:
                     fresh[i * width + j] = builder.fma(x, b, sums[i * width + j])
         return fresh
 
-    def _prefetch(self, m: Value, height: int, n: Value, turn: Value, turns: int) -> None:
-        """Spread over the turns: the rows of the tile that follows, each at least once."""
-        builder = self.builder
-        if self.access.prefetch is not None:
-            ahead = quotient(builder, builder.mul(turn, builder.i64(height)), turns)
-            row = builder.add(builder.add(m, builder.i64(height)), ahead)
-            self.access.prefetch(builder, row, n)
+    def _turns(
+        self,
+        m: Value,
+        height: int,
+        n: Value,
+        turns: int,
+        state: list[Value],
+        turn: Callable[[list[Value]], list[Value]],
+    ) -> list[Value]:
+        """The loop over k, which asks for what the epilogue of the following tile will read.
+
+        It asks for a row in each of as many parts as there are rows: in every turn that would cost
+        more than it brings, and all at once the rows would be too many for short loops.
+        """
+        builder, ask = self.builder, self.access.prefetch
+        if ask is None or turns < height:
+            with builder.loop(0, turns, 1, state) as loop:
+                loop.carry(*turn(loop.carried))
+            return loop.results
+        with builder.loop(0, height, 1, state) as part:
+            ask(builder, builder.add(builder.add(m, builder.i64(height)), part.index), n)
+            before = builder.mul(part.index, builder.i64(turns))
+            first = quotient(builder, before, height)
+            last = quotient(builder, builder.add(before, builder.i64(turns)), height)
+            with builder.loop(first, last, 1, part.carried) as loop:
+                loop.carry(*turn(loop.carried))
+            part.carry(*loop.results)
+        return part.results

@@ -42,6 +42,7 @@ SPREAD = [
     ((4, 5, 7, 7), (10, 5, 3, 3), {"padding": 1, "input_dilation": 2}),
     ((4, 5, 7, 9), (10, 5, 3, 3), {"padding": ((1, 2), (2, 1)), "input_dilation": 3}),
     ((4, 5, 9, 9), (10, 5, 3, 3), {"padding": 1, "input_dilation": 2, "stride": 3}),
+    ((2, 13, 29, 32), (6, 13, 2, 2), {"padding": 1, "dilation": 2, "input_dilation": 2}),
 ]
 GROUPS = [
     ((4, 8, 9, 9), (8, 1, 3, 3), {"padding": 1, "groups": 8}),

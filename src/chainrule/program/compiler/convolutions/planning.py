@@ -165,7 +165,8 @@ def _drawn(form: Pixels, target: Target) -> float:
     if planes.size * size <= 1.25 * target.level1:
         return 0.0
     g = form.geometry
-    rows = len(planes.lead_offsets((0,) * len(g.lines))) + form.rows - 1
+    # where stride and dilation share a factor, the first phase may read nothing
+    rows = max(1, len(planes.lead_offsets((0,) * len(g.lines))) + form.rows - 1)
     all_rows = planes.n_planes * planes.plane / planes.strides[-2]
     gaps = min(1.0, LOST * (all_rows / rows - 1))
     lines = g.channels * rows * (form.vectors * form.lanes * size / LINE + 1)

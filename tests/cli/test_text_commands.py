@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from chainrule.cli import text_recipe
 from chainrule.cli.app import app
 from chainrule.cli.text_recipe import TextRecipe, load_tokenizer
+from chainrule.data import ArrayDataset
 from chainrule.errors import ArgumentError, DataError, StateError
 
 WORDS = "to be or not to be that is the question whether tis nobler".split()  # noqa: SIM905
@@ -33,7 +34,8 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("text")
     rng = np.random.default_rng(0)
     (path / "text.txt").write_text(" ".join(rng.choice(WORDS, 150)))
-    rows = [f'"{word}, a film",{"good" if i % 2 else "bad"}' for i, word in enumerate(WORDS * 4)]
+    texts = [word + ", a film" * (1 + i % 3) for i, word in enumerate(WORDS * 4)]
+    rows = [f'"{text}",{"good" if i % 2 else "bad"}' for i, text in enumerate(texts)]
     (path / "reviews.csv").write_text("body,label\n" + "\n".join(rows) + "\n")
     return path
 
@@ -103,6 +105,8 @@ def test_texts_with_labels(folder):
     assert "2 classes" in shown
     (path,) = (folder / "classes").iterdir()
     assert TextRecipe.load(path).classes == ("bad", "good")
+    settings = json.loads((path / "config.json").read_text())["training"]
+    assert "widths (" in settings["training_data"], "batches of like length"
     measured = call("evaluate", path)
     assert "test accuracy" in measured
     assert len([line for line in measured.splitlines() if line.startswith(("bad", "good"))]) == 2
@@ -110,6 +114,17 @@ def test_texts_with_labels(folder):
     assert table.splitlines()[1].split()[-1].endswith("%)")
     with pytest.raises(ArgumentError, match="does not write"):
         call("generate", path)
+
+
+def test_only_what_gains_is_trained_in_batches_of_like_length():
+    cnn, lstm = (TextRecipe("", name) for name in ("sentence_cnn", "sentence_lstm"))
+    rows = np.ones((10, 8), int)
+    rows[:5, 7:] = 0
+    train = ArrayDataset(rows, np.arange(10) % 2)
+    assert cnn.bucketed(train) is train
+    rows[:5, 4:] = 0
+    assert cnn.bucketed(train).widths == (4, 8)
+    assert lstm.bucketed(train) is train
 
 
 def test_a_large_text_is_encoded_into_the_run_folder(folder, monkeypatch, tmp_path):

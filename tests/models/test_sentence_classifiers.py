@@ -37,7 +37,8 @@ def test_convolutions_agree_with_pytorch(channels):
             x = self.embedding(tokens)
             if both:
                 x = torch.cat([x, self.static_embedding(tokens)], -1)
-            x = [torch.relu(conv(x.mT)).max(-1).values for conv in self.convs]
+            # a place without words always counts
+            x = [torch.maximum(conv(x.mT).amax(-1), conv.bias).relu() for conv in self.convs]
             return self.head(torch.cat(x, 1))
 
     model = models.SentenceCNN(
@@ -83,6 +84,19 @@ def test_more_filling_changes_nothing_for_the_lstm(pooling):
     longer = np.pad(SENTENCES, ((0, 0), (0, 4)))
     np.testing.assert_allclose(model(longer).numpy(), model(SENTENCES).numpy(), atol=1e-6)
     assert np.isfinite(model(np.zeros((1, 3), int)).numpy()).all(), "a sentence of no words"
+
+
+def test_more_filling_changes_nothing_for_the_convolutions():
+    model = models.SentenceCNN(11, embedding_dim=4, widths=(2, 4), maps=6).eval()
+    model.embedding.weight = abs(model.embedding.weight)
+    for conv in model.convs:  # all that words do is less than the bias of a place without words
+        conv.weight = cr.concat([-abs(conv.weight[:3]), conv.weight[3:]])
+        conv.bias = cr.asarray(np.linspace(0.5, 1.0, 6, dtype="f4"))
+    whole = model(SENTENCES).numpy()
+    for n in (1, 2, 5):
+        longer = np.pad(SENTENCES, ((0, 0), (0, n)))
+        np.testing.assert_allclose(model(longer).numpy(), whole, atol=1e-6)
+    np.testing.assert_allclose(model(SENTENCES[1:2, :2]).numpy(), whole[1:2], atol=1e-6)
 
 
 def test_static_vectors_stay_and_the_others_learn():

@@ -163,7 +163,7 @@ def _train_classifier(
         markup=False,
     )
     _introduce(recipe, model, tokenizer, run)
-    trainer.fit(training, validation, epochs=recipe.epochs, **fit)
+    trainer.fit(recipe.bucketed(training), validation, epochs=recipe.epochs, **fit)
     figures = trainer.evaluate(test)
     trainer.save_report(run, test)
     output.print(

@@ -18,6 +18,7 @@ from chainrule.cli.console import one_of
 from chainrule.cli.usual import OPTIMIZERS
 from chainrule.data import (
     ArrayDataset,
+    Bucketed,
     ByteTokenizer,
     CharacterTokenizer,
     LabelledTexts,
@@ -51,6 +52,10 @@ CLASSIFIERS = tuple(n for n in names("tokens") if architecture(n).family == "Sen
 TRAINING_SHARE = 0.9
 #: shares of labelled texts that are held out, to validate and to test
 HELD_OUT = 0.1
+#: what is trained in batches of like length; an LSTM leaves the filling out by itself
+BUCKETED = ("sentence_cnn",)
+#: but only where that leaves out this share of all places: each width costs a compilation
+LEAST_SAVED = 0.2
 #: steps between validations, about
 STEPS_A_ROUND = 250
 #: texts up to this size are encoded in memory, larger ones into a file in the run folder
@@ -329,6 +334,12 @@ class TextRecipe:
         whole = self.labelled().encode(tokenizer, self.context or None)
         shares = [1 - 2 * HELD_OUT, HELD_OUT, HELD_OUT]
         return stratified_split(whole, shares, self.seed)
+
+    def bucketed(self, train: ArrayDataset) -> ArrayDataset | Bucketed:
+        """The training part of labelled texts as it is trained on."""
+        found = Bucketed(train)
+        pays = self.model in BUCKETED and found.saved >= LEAST_SAVED
+        return found if pays else train
 
     # --- model and training -------------------------------------------------------------------
 

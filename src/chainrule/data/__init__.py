@@ -39,6 +39,7 @@ from chainrule.data.splits import holdout, stratified_split
 from chainrule.data.text import (
     Bucket,
     BucketBatch,
+    Bucketed,
     ByteTokenizer,
     CharacterTokenizer,
     LabelledTexts,
@@ -68,6 +69,7 @@ __all__ = [
     "Augmented",
     "Bucket",
     "BucketBatch",
+    "Bucketed",
     "ByteTokenizer",
     "CenterCrop",
     "CharacterTokenizer",

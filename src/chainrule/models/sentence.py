@@ -94,10 +94,20 @@ class SentenceCNN(nn.Module):
         if self.static_embedding is not None:
             x = ops.concat([x, self.static_embedding(given)], axis=-1)
         x = ops.moveaxis(x, -1, 1)
-        # the largest value first: ReLU keeps the order, and has fewer numbers to see
-        found = ops.concat([ops.relu(ops.max(conv(x), axis=-1)) for conv in self.convs], axis=-1)
+        found = ops.concat([_over_time(conv, x) for conv in self.convs], axis=-1)
         logits: Array = self.head(found if self.dropout is None else self.dropout(found))
         return logits
+
+
+def _over_time(conv: nn.Conv1d, x: Array) -> Array:
+    """The largest value of each map, ReLU, (batch, maps).
+
+    A filter that sees only filling gives its bias. That always counts, so that it makes no
+    difference how much filling there is. ReLU keeps the order, and comes last for it has fewer
+    numbers to see then.
+    """
+    found: Array = ops.relu(ops.maximum(ops.max(conv(x), axis=-1), conv.bias))
+    return found
 
 
 class SentenceLSTM(nn.Module):

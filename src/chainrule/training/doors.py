@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.array import Array
+from chainrule.data import epoch_order
 from chainrule.data.augmentation import Augmentation
+from chainrule.data.text.bucketed import Buckets
 from chainrule.errors import ArgumentError, DataError
 from chainrule.ops.origin import here
+from chainrule.training.steps import epoch_chunks
 
 logger = logging.getLogger("chainrule.training")
 
@@ -35,6 +38,8 @@ class Samples:
         class_names: Names of the classes, where the data set knows them.
         augmentation: How training changes the inputs, anew in each epoch; None: not at all.
         dtype: The model's floating type, which augmented samples are cast to; None: as they are.
+        buckets: The lengths of texts that training takes in batches of like length; None: rows are
+            trained on as long as they are.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -44,6 +49,7 @@ class Samples:
     class_names: tuple[str, ...] | None = None
     augmentation: Augmentation | None = None
     dtype: np.dtype[Any] | None = None
+    buckets: Buckets | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -64,7 +70,31 @@ class Samples:
         """Some of the samples."""
         weights = None if self.weights is None else self.weights[chosen]
         inputs = tuple(x[chosen] for x in self.inputs)
-        return replace(self, inputs=inputs, targets=self.targets[chosen], weights=weights)
+        buckets = None if self.buckets is None else self.buckets.of(chosen)
+        return replace(
+            self, inputs=inputs, targets=self.targets[chosen], weights=weights, buckets=buckets
+        )
+
+    def cut(self, width: int | None) -> Samples:
+        """The samples with rows of this many tokens; None: as long as they are."""
+        if width is None:
+            return self
+        return replace(self, inputs=tuple(x[:, :width] for x in self.inputs))
+
+    def epoch_parts(
+        self, batch_size: int, seed: int, epoch: int
+    ) -> list[tuple[int | None, np.ndarray]]:
+        """An epoch's steps in stretches of one shape: width for ``cut``, and (steps, batch).
+
+        Args:
+            batch_size: Samples a step.
+            seed: The run's.
+            epoch: Number of the epoch, from 0.
+        """
+        if self.buckets is not None:
+            return list(self.buckets.runs(batch_size, seed, epoch))
+        n = len(self)
+        return [(None, rows) for rows in epoch_chunks(n, batch_size, epoch_order(n, seed, epoch))]
 
     def taken(self, rows: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
         """Arrays for some steps, and which of their rows each step takes.
@@ -123,7 +153,7 @@ class Samples:
     def settled(self) -> Samples:
         """The samples as measuring sees them: what is random is left out."""
         if self.augmentation is None:
-            return self
+            return self if self.buckets is None else replace(self, buckets=None)
         inputs = tuple(cast_floats(self.augmentation.settle(x), self.dtype) for x in self.inputs)
         return replace(self, inputs=inputs, augmentation=None)
 
@@ -135,7 +165,7 @@ def as_samples(data: Any, role: str) -> Samples:
         data: A tuple ``(inputs, targets)`` or ``(inputs, targets, weights)``, or a data set with
             attributes ``inputs``, ``targets`` and perhaps ``weights``; ``inputs`` may be a tuple
             for a model with several arguments. A ``data.Augmented`` one is changed at random
-            where it is trained on.
+            where it is trained on, a ``data.Bucketed`` one is cut to batches of like length.
         role: ``"training"``, ``"validation"``, ..., for messages.
 
     Raises:
@@ -166,6 +196,7 @@ def as_samples(data: Any, role: str) -> Samples:
         role=role,
         class_names=None if names is None else tuple(map(str, names)),
         augmentation=getattr(data, "augmentation", None),
+        buckets=getattr(data, "buckets", None),
     )
     _check_lengths(samples)
     return samples
@@ -356,6 +387,8 @@ def fingerprint(samples: Samples) -> str:
         parts.append(f"{array.dtype}{list(array.shape)}:{zlib.crc32(content):08x}")
     if samples.augmentation is not None:
         parts.append(repr(samples.augmentation))
+    if samples.buckets is not None:
+        parts.append(f"widths {samples.buckets.widths}")
     return " ".join(parts)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data import epoch_order
 from chainrule.errors import NonFiniteError
 from chainrule.metrics import Total
 from chainrule.program import CompiledFunction, run_steps
@@ -22,7 +21,6 @@ from chainrule.training.doors import Samples
 from chainrule.training.feeding import Feed, Resident, open_feed
 from chainrule.training.fit import Chunk, Fit
 from chainrule.training.pace import Pace
-from chainrule.training.steps import epoch_chunks
 
 
 class Loop:
@@ -100,8 +98,7 @@ class Loop:
 
     def _epoch(self, interrupted: list[bool]) -> None:
         fit = self.fit
-        order = epoch_order(len(self.train), self.seed, fit.epoch)
-        parts = epoch_chunks(len(self.train), self.batch_size, order)
+        parts = self.train.epoch_parts(self.batch_size, self.seed, fit.epoch)
         self._tick()
         self._epoch_start = fit.seconds
         if fit.step == 0:
@@ -118,13 +115,12 @@ class Loop:
         if fit.step and not interrupted:
             self._close()
 
-    def _chunk(self, parts: Sequence[np.ndarray]) -> None:
-        """Run the next stretch of steps of one batch size."""
+    def _chunk(self, parts: Sequence[tuple[int | None, np.ndarray]]) -> None:
+        """Run the next stretch of steps of one shape."""
         fit = self.fit
-        rows, first = parts[0], fit.step
-        if first >= len(rows):
-            rows, first = parts[1], first - len(rows)
-        arrays, rows = self._feed.take(rows[first : first + self.pace.n_steps])
+        width, rows = _from_step(parts, fit.step)
+        feed = self._feed if width is None else Resident(self.train.cut(width))
+        arrays, rows = feed.take(rows[: self.pace.n_steps])
         known, start = self.program.n_compilations, time.perf_counter()
         try:
             outputs = run_steps(self.program, self.state, arrays, rows)
@@ -205,6 +201,17 @@ class Loop:
             total.sums = None
         for callback in self.callbacks:
             callback.on_epoch_end(fit, row)
+
+
+def _from_step(
+    parts: Sequence[tuple[int | None, np.ndarray]], step: int
+) -> tuple[int | None, np.ndarray]:
+    """What is left of the part of an epoch that a step, counted from 0, is in."""
+    for width, rows in parts:
+        if step < len(rows):
+            return width, rows[step:]
+        step -= len(rows)
+    raise RuntimeError("the epoch is over")
 
 
 @contextmanager

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.data import epoch_order
 from chainrule.program import profile_steps
 from chainrule.training.probe import mode
 from chainrule.training.session import rows_a_step
-from chainrule.training.steps import epoch_chunks
 
 if TYPE_CHECKING:
     from chainrule.program.compiler.profile import Profile
@@ -24,13 +22,15 @@ def profile_training(trainer: Any, data: Any, batch_size: Any, seconds: float) -
     train = trainer.prepare_training(data)
     rows = rows_a_step(trainer, batch_size, len(train))
     trainer.optimizer.initialise(trainer.model)
-    order = epoch_chunks(len(train), rows, epoch_order(len(train), trainer.seed, 0))[0]
+    parts = train.epoch_parts(rows, trainer.seed, 0)
+    # full batches; of those in buckets the widest
+    width, order = max(parts, key=lambda part: (part[1].shape[1], part[0] or 0))
     if hasattr(trainer.optimizer, "bind"):
         trainer.optimizer.bind(-(-len(train) // rows))
     micro = -(-rows // trainer.gradient_accumulation)
     program = trainer.training_program((), micro, len(train.inputs))
     if train.augmentation is None:
-        arrays, order = train.taken(order[:MOST_STEPS])
+        arrays, order = train.cut(width).taken(order[:MOST_STEPS])
     else:  # what the steps take is measured, not how it is made
         order = order[:AUGMENTED_STEPS]
         arrays = train.batch(order.reshape(-1), 0, trainer.seed)

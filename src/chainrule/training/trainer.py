@@ -154,7 +154,8 @@ class Trainer:
         Args:
             train: ``(inputs, targets)``, ``(inputs, targets, weights)`` or a data set; nothing is
                 split off. float64 is cast to the model's type; integers are taken as they are.
-                ``data.Augmented`` changes images at random, in the background.
+                ``data.Augmented`` changes images at random, in the background;
+                ``data.Bucketed`` makes batches of texts of like length.
             validation: The same, measured after each epoch; None: nothing is.
             epochs: Passes over the data, 1 or more. None: 10, or for a resumed run as many as it
                 was started for.
@@ -210,7 +211,7 @@ class Trainer:
         """Run training steps for a while and say where the time goes; nothing is learned.
 
         Args:
-            data: Training data, as for ``fit``.
+            data: Training data, as for ``fit``; of a ``data.Bucketed`` set the widest batches run.
             batch_size: Samples a step; None: the Trainer's.
             seconds: How long to measure.
 

@@ -1,6 +1,7 @@
 """Text: files, tokenizers, vocabularies, windows for language models, labelled texts."""
 
 from chainrule.data.text.base import Tokenizer
+from chainrule.data.text.bucketed import Bucketed
 from chainrule.data.text.files import read_text, text_files, text_pieces
 from chainrule.data.text.labelled import LabelledTexts, text_csv, text_folder
 from chainrule.data.text.padding import (
@@ -21,6 +22,7 @@ from chainrule.data.text.windows import TokenWindows, random_windows, strided_wi
 __all__ = [
     "Bucket",
     "BucketBatch",
+    "Bucketed",
     "ByteTokenizer",
     "CharacterTokenizer",
     "LabelledTexts",

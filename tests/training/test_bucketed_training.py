@@ -141,6 +141,12 @@ def test_engines_agree():
             Widths(), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(0.1), batch_size=14,
             engine=engine,
         )  # fmt: skip
+        if engine == "compiler":
+            SHAPES.clear()
+            assert trainer.profile(train, seconds=0.01).rows
+            widest = (14, train.widths[-1])
+            assert widest in SHAPES
+            assert len(SHAPES) == 1
         losses = trainer.fit(train, epochs=3, **QUIET)["loss"]
         found.append((losses, np.asarray(trainer.model.bag.weight)))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)

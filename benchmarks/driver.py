@@ -208,8 +208,10 @@ class Driver:
 def environment(threads: int, cache: Path) -> dict[str, str]:
     """The environment of a worker: its threads, and caches in a folder of their own."""
     count = str(threads)
+    # installed libraries have their bytecode when they start; so shall a checkout's
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":"),
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

@@ -196,6 +196,40 @@ class ArrayDataset:
         return f"ArrayDataset({self.name + ': ' if self.name else ''}{shapes})"
 
 
+class DatasetView:
+    """A data set that is trained on in a way of its own; what it holds is as it was given.
+
+    Attributes:
+        dataset: The data set behind it.
+    """
+
+    dataset: ArrayDataset
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """The inputs as they were given."""
+        inputs: np.ndarray = self.dataset.inputs
+        return inputs
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The targets as they were given."""
+        return self.dataset.targets
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The sample weights, if there are any."""
+        return self.dataset.weights
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, if they are known."""
+        return self.dataset.class_names
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
 def _as_array(given: Any, role: str) -> np.ndarray:
     try:
         array = np.asarray(given)

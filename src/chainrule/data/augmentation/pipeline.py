@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.data.augmentation.base import Transform, by_sample, check_images
 from chainrule.data.augmentation.draws import Draws
 from chainrule.data.augmentation.mixing import Mixing
-from chainrule.data.dataset import ArrayDataset, as_dataset
+from chainrule.data.dataset import ArrayDataset, DatasetView, as_dataset
 from chainrule.data.preprocessing import one_hot
 from chainrule.errors import ArgumentError, DataError
 from chainrule.ops.origin import here
@@ -133,7 +133,7 @@ class Augmentation:
         return f"Augmentation({list(self.transforms)}{seeded})"
 
 
-class Augmented:
+class Augmented(DatasetView):
     """A data set whose images are changed at random, anew in each epoch.
 
     ``Trainer.fit`` takes one as training data: batches are made in the background, ahead of the
@@ -198,27 +198,6 @@ class Augmented:
             )
 
     @property
-    def inputs(self) -> np.ndarray:
-        """The images as they were given."""
-        inputs: np.ndarray = self.dataset.inputs
-        return inputs
-
-    @property
-    def targets(self) -> np.ndarray:
-        """The targets as they were given."""
-        return self.dataset.targets
-
-    @property
-    def weights(self) -> np.ndarray | None:
-        """The sample weights, if there are any."""
-        return self.dataset.weights
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """Names of the classes, if they are known."""
-        return self.dataset.class_names
-
-    @property
     def n_classes(self) -> int:
         """Number of classes."""
         return self.dataset.n_classes
@@ -235,9 +214,6 @@ class Augmented:
     def settled(self) -> ArrayDataset:
         """The data set as it is measured on: only transforms without chance are applied."""
         return self.dataset.map_inputs(self.augmentation.settle)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __repr__(self) -> str:
         return f"Augmented({self.dataset!r}, {list(self.augmentation.transforms)})"

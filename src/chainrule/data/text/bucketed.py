@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.data.dataset import as_dataset
+from chainrule.data.dataset import DatasetView, as_dataset
 from chainrule.data.order import epoch_order
 from chainrule.data.text.padding import length_buckets
 from chainrule.errors import DataError
@@ -76,7 +76,7 @@ class Buckets:
         return [runs[i] for i in epoch_order(len(runs), seed, epoch)]
 
 
-class Bucketed:
+class Bucketed(DatasetView):
     """A data set of texts whose batches are of like length, each filled up to few widths only.
 
     ``Trainer.fit`` takes one as training data. A batch's texts come from one bucket, drawn anew in
@@ -126,30 +126,6 @@ class Bucketed:
     def widths(self) -> tuple[int, ...]:
         """What batches are filled up to, ascending."""
         return self.buckets.widths
-
-    @property
-    def inputs(self) -> np.ndarray:
-        """Tokens (n, places), all of them."""
-        tokens: np.ndarray = self.dataset.inputs
-        return tokens
-
-    @property
-    def targets(self) -> np.ndarray:
-        """The targets, (n, ...)."""
-        return self.dataset.targets
-
-    @property
-    def weights(self) -> np.ndarray | None:
-        """The weight of each sample, or None."""
-        return self.dataset.weights
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """Names of the classes, in label order, or None."""
-        return self.dataset.class_names
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __repr__(self) -> str:
         return f"Bucketed({self.dataset!r}, widths {', '.join(map(str, self.widths))})"

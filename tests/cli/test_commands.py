@@ -76,6 +76,22 @@ def test_training_tells_what_it_does(run):
     assert "\x1b" not in result.stdout, "no colours in a pipe"
 
 
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_the_best_epoch_is_the_one_asked_for(here, tmp_path, monitor):
+    status, shown, _ = here(
+        "train", "mnist", "--limit", 300, "--hidden", 8, "--epochs", 6, "--learning-rate", 0.1,
+        "--no-pictures", "--monitor", monitor, "--out", tmp_path,
+    )  # fmt: skip
+    assert status == 0
+    rows = [line.split() for line in shown.splitlines() if re.match(r"\d/6", line)]
+    column = {"loss": 3, "accuracy": 4}[monitor]
+    values = [float(row[column]) * (1 if monitor == "loss" else -1) for row in rows]
+    starred = [row[-1] == "*" for row in rows]
+    assert starred == [
+        v == min(values[: i + 1]) and v not in values[:i] for i, v in enumerate(values)
+    ]
+
+
 def test_a_run_folder_holds_everything(run):
     _, path = run
     names = {entry.name for entry in path.iterdir()}
@@ -184,6 +200,8 @@ def test_the_lecture_network_has_7960_parameters(tmp_path):
         (["train", "mnist", "--activation", "foo"], ["--activation", "relu, leaky_relu"]),
         (["train", "mnist", "--model", "foo"], ["--model", "mlp"]),
         (["train", "mnist", "--schedule", "foo"], ["--schedule", "constant, cosine, linear"]),
+        (["train", "mnist", "--monitor", "speed"], ["--monitor", "loss, accuracy"]),
+        (["train", "mnist", "--validation", "0", "--monitor", "accuracy"], ["no epoch is chosen"]),
         (["train", "mnist", "--engine", "foo"], ["engine", "interpreter"]),
         (["train", "mnist", "--progress", "foo"], ["progress", "bar"]),
         (["train", "mnist", "--hidden", "3x"], ["--hidden", "300,100"]),

@@ -141,7 +141,8 @@ def test_a_large_text_is_encoded_into_the_run_folder(folder, monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["shakespeare", "--epochs", 3], "not trained by epochs"),
+        (["shakespeare", "--epochs", 3], "--epochs says nothing of char_gpt"),
+        (["shakespeare", "--monitor", "loss"], "--monitor says nothing of char_gpt"),
         (["shakespeare", "--hidden", "10"], "--hidden is about pictures"),
         (["shakespeare", "--grey"], "--grey is about pictures"),
         (["mnist", "--context", 8], "--context is about text, and mnist holds pictures"),
@@ -152,7 +153,10 @@ def test_a_large_text_is_encoded_into_the_run_folder(folder, monkeypatch, tmp_pa
         (["shakespeare", "--text", "a"], "CSV file|for texts with labels"),
         (["./nothing.txt", "--model", "char-lstm"], "there is no text"),
         (["reviews.csv"], "which columns"),
-        (["reviews.csv", "--text", "body", "--target", "label", "--steps", 3], "by steps"),
+        (
+            ["reviews.csv", "--text", "body", "--target", "label", "--steps", 3],
+            "--steps says nothing of sentence_cnn",
+        ),
         (["reviews.csv", "--model", "char-gpt"], "for texts with labels"),
     ],
 )

@@ -16,7 +16,14 @@ import numpy as np
 from chainrule import nn, optim
 from chainrule.cli.console import one_of, sizes
 from chainrule.cli.sources import Parts, find_source, is_path
-from chainrule.cli.usual import AUGMENTATIONS, OPTIMIZERS, image_size, settings, transforms
+from chainrule.cli.usual import (
+    AUGMENTATIONS,
+    MONITORS,
+    OPTIMIZERS,
+    image_size,
+    settings,
+    transforms,
+)
 from chainrule.cli.usual import dropout as usual_dropout
 from chainrule.data import ArrayDataset, Augmented
 from chainrule.errors import ArgumentError, ShapeError, StateError
@@ -54,6 +61,7 @@ class Recipe:
         engine: Engine of the Programs; None for the default.
         validation: Samples that are held out to choose the best epoch; None: 5,000, and of a
             folder 15 of 100, or its own part.
+        monitor: One of ``usual.MONITORS``: what decides which epoch is best.
         limit: Use only so many training samples; 0 for all.
         image_size: Height and width of a folder's pictures; 0 for data sets with a name.
         grey: A folder's pictures lose their colours.
@@ -79,6 +87,7 @@ class Recipe:
     seed: int = 0
     engine: str | None = None
     validation: int | None = None
+    monitor: str = "loss"
     limit: int = 0
     image_size: int = 0
     grey: bool = False
@@ -122,6 +131,7 @@ class Recipe:
         one_of(self.augment, AUGMENTATIONS, "--augment")
         one_of(self.optimizer, OPTIMIZERS, "--optimizer")
         one_of(self.schedule, SCHEDULES, "--schedule")
+        one_of(self.monitor, MONITORS, "--monitor")
         if self.engine is not None:
             choose_engine(self.engine)
         for name, value, low, high in [
@@ -145,6 +155,12 @@ class Recipe:
                 expected=f"more than --validation, {self.validation}",
                 got=str(self.limit),
                 fix="pass a smaller --validation",
+            )
+        if self.validation == 0 and self.monitor != "loss":
+            raise ArgumentError(
+                "without samples held out no epoch is chosen",
+                got=f"--validation 0 --monitor {self.monitor}",
+                fix="leave one of them out",
             )
         return self
 

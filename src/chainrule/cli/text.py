@@ -163,7 +163,13 @@ def _train_classifier(
         markup=False,
     )
     _introduce(recipe, model, tokenizer, run)
-    trainer.fit(recipe.bucketed(training), validation, epochs=recipe.epochs, **fit)
+    trainer.fit(
+        recipe.bucketed(training),
+        validation,
+        epochs=recipe.epochs,
+        monitor=f"val_{recipe.monitor}",
+        **fit,
+    )
     figures = trainer.evaluate(test)
     trainer.save_report(run, test)
     output.print(

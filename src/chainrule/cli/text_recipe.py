@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from chainrule import nn, optim
 from chainrule.cli.console import one_of
-from chainrule.cli.usual import OPTIMIZERS
+from chainrule.cli.usual import MONITORS, OPTIMIZERS
 from chainrule.data import (
     ArrayDataset,
     Bucketed,
@@ -97,6 +98,17 @@ class LanguageParts(NamedTuple):
     n_train: int
 
 
+def _refuse_for_model(model: str, asked: Mapping[str, Any]) -> None:
+    """Options that say nothing of language models, or of classifiers."""
+    writes = model in LANGUAGE
+    fixes = {"epochs": "--steps", "monitor": "leave it out: the loss decides"}
+    for option, fix in fixes.items() if writes else [("steps", "--epochs")]:
+        if option in asked:
+            raise ArgumentError(
+                f"--{option} says nothing of {model}", got=f"--{option} {asked[option]}", fix=fix
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class TextRecipe:
     """What to train on which text, how, and from which seed.
@@ -121,6 +133,7 @@ class TextRecipe:
         batch_size: Windows or texts a step.
         steps: Of language models.
         epochs: Of classifiers.
+        monitor: Of classifiers, one of ``usual.MONITORS``: what decides which epoch is best.
         limit: Use only the first so many characters or texts; 0: all.
         seed: Fixes initialisation, windows, splits, order and dropout.
         engine: Engine of the Programs; None for the default.
@@ -146,6 +159,7 @@ class TextRecipe:
     batch_size: int = 32
     steps: int = 0
     epochs: int = 0
+    monitor: str = "loss"
     limit: int = 0
     seed: int = 0
     engine: str | None = None
@@ -180,13 +194,7 @@ class TextRecipe:
                     got=repr(what),
                 )
             what = str(Path(what).expanduser().resolve())
-        for option in ("epochs",) if model in LANGUAGE else ("steps",):
-            if option in asked:
-                raise ArgumentError(
-                    f"{model} is not trained by {option}",
-                    got=f"--{option} {asked[option]}",
-                    fix="--steps" if option == "epochs" else "--epochs",
-                )
+        _refuse_for_model(model, asked)
         usual = USUAL[architecture(model).family]
         if asked.get("optimizer", usual["optimizer"]) != usual["optimizer"]:
             own = {"optimizer", "learning_rate", "weight_decay", "beta2"}
@@ -204,6 +212,7 @@ class TextRecipe:
         one_of(self.tokenizer, TOKENIZERS, "--tokenizer")
         one_of(self.optimizer, OPTIMIZERS, "--optimizer")
         one_of(self.schedule, SCHEDULES, "--schedule")
+        one_of(self.monitor, MONITORS, "--monitor")
         if self.engine is not None:
             choose_engine(self.engine)
         for name, value, low, high in [

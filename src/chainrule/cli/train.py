@@ -157,6 +157,7 @@ def _train(recipe: Recipe, run: RunOptions, resumed: Path | None = None) -> None
             recipe.augmented(training),
             validation=validation,
             epochs=recipe.epochs,
+            monitor=None if validation is None else f"val_{recipe.monitor}",
             run_dir=folder,
             resume=resumed,
             progress=run.progress,

@@ -69,6 +69,12 @@ class LearningOptions:
         int | None,
         _option("Learning", "Samples held out to choose the best epoch (5000; folders 15 %)."),
     ] = None
+    monitor: Annotated[
+        str | None,
+        _option(
+            "Learning", "What is best there: the smallest loss or the highest accuracy (loss)."
+        ),
+    ] = None
     limit: Annotated[
         int, _option("Learning", "Use only so many training samples (all).", show_default=False)
     ] = 0

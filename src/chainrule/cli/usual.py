@@ -32,6 +32,7 @@ OPTIMIZERS: dict[str, tuple[Any, float]] = {
     "rprop": (optim.Rprop, 1e-2),
 }
 AUGMENTATIONS = ("none", "digits", "clothes", "photos")
+MONITORS = ("loss", "accuracy")
 
 # what suits networks of convolutions, by kind of data
 OF_CONVOLUTIONS: dict[str, dict[str, Any]] = {

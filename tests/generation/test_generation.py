@@ -12,6 +12,7 @@ from chainrule.data import ByteTokenizer, CharacterTokenizer
 from chainrule.errors import ArgumentError, DataError, NonFiniteError
 from chainrule.generation import generate, stream, write_text
 from chainrule.generation.choosing import Choice, choose
+from chainrule.generation.writing import _joined
 
 SIZE = 7
 #: most searches need no machine code; that both engines find the same is a test of its own
@@ -86,8 +87,22 @@ def test_prompts_of_different_lengths_write_what_each_writes_alone(kind):
     drawn = generate(model(kind), prompts, 6, seed=3)
     assert drawn[0].tolist() == generate(model(kind), prompts[0], 6, seed=3).tolist()
     assert drawn.tolist() == generate(model(kind), prompts, 6, seed=3).tolist()
+    pieces = list(stream(model(kind), prompts, 6, seed=3))
+    assert all(piece.shape[0] == 4 and piece.shape[1] for piece in pieces)
+    assert np.concatenate(pieces, axis=1).tolist() == drawn.tolist()
     with pytest.raises(ArgumentError, match="one cache"):
-        generate(model(kind), prompts, 6, cache={})
+        stream(model(kind), prompts, 6, cache={})
+    with pytest.raises(ArgumentError, match="n_tokens"):
+        stream(model(kind), prompts, 0)
+
+
+def test_writers_of_unlike_pace_are_joined():
+    slow = iter([np.array([[1]]), np.array([[2]]), np.array([[3, 4]])])
+    fast = iter([np.array([[5, 6, 7], [8, 9, 0]])])  # both of its rows end here
+    pieces = list(_joined([slow, fast], [np.array([1]), np.array([2, 0])]))
+    assert [piece.shape[1] for piece in pieces] == [1, 1, 1, 1]
+    whole = np.concatenate(pieces, axis=1).tolist()
+    assert whole == [[8, 9, 0, 0], [1, 2, 3, 4], [5, 6, 7, 7]]
 
 
 def test_a_long_prompt_is_read_in_blocks():

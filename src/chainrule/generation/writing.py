@@ -87,41 +87,19 @@ def generate(
     >>> generate(model, [1, 2, 3], 20, temperature=0.8, seed=1).shape
     (20,)
     """
-    settings: dict[str, Any] = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "stop": stop,
-        "cache": cache,
-        "engine": engine,
-    }
-    rows = unequal_rows(prompt)
-    if rows is not None:
-        return _generate_unequal(model, rows, n_tokens, settings)
-    return np.concatenate(list(stream(model, prompt, n_tokens, **settings)), axis=-1)
-
-
-def _generate_unequal(
-    model: Any, rows: list[np.ndarray], n_tokens: int, settings: dict[str, Any]
-) -> np.ndarray:
-    """Texts that follow prompts of several lengths, each length's in a batch of its own."""
-    if not isinstance(settings["cache"], bool):
-        raise ArgumentError(
-            "prompts of different lengths can not write on from one cache",
-            expected="cache=True or cache=False, or prompts of one length",
-            got=type(settings["cache"]).__name__,
-            where=str(here()),
-        )
-    lengths = np.array([len(row) for row in rows])
-    written: list[np.ndarray] = [row[:0] for row in rows]
-    for length in np.unique(lengths):
-        alike = np.flatnonzero(lengths == length)
-        prompt = np.stack([rows[i] for i in alike])
-        for i, row in zip(alike, generate(model, prompt, n_tokens, **settings), strict=True):
-            written[i] = row
-    longest = max(map(len, written))
-    return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in written])
+    pieces = stream(
+        model,
+        prompt,
+        n_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop=stop,
+        cache=cache,
+        engine=engine,
+    )
+    return np.concatenate(list(pieces), axis=-1)
 
 
 def stream(
@@ -139,16 +117,72 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """As ``generate``, but gives the tokens while they are written, some at a time.
 
-    Prompts of a batch are of one length.
-
     Yields:
         int64 (n,) or (batch, n), n ≥ 1: the next tokens, about twenty times a second.
     """
-    choice = Choice(temperature, top_k, top_p)
-    rows, single = as_prompt(prompt, vocabulary_size(model))
-    ends = as_stop(stop)
-    writer = _Writer(model, rows, check_count(n_tokens), choice, seed, cache, engine)
-    return _streamed(writer, single, ends)
+    choice, ends, count = Choice(temperature, top_k, top_p), as_stop(stop), check_count(n_tokens)
+    size = vocabulary_size(model)
+
+    def write(prompt: Any) -> Iterator[np.ndarray]:
+        rows, single = as_prompt(prompt, size)
+        writer = _Writer(model, rows, count, choice, seed, cache, engine)
+        return _streamed(writer, single, ends)
+
+    unequal = unequal_rows(prompt)
+    if unequal is None:
+        return write(prompt)
+    if not isinstance(cache, bool):
+        raise ArgumentError(
+            "prompts of different lengths can not write on from one cache",
+            expected="cache=True or cache=False, or prompts of one length",
+            got=type(cache).__name__,
+            where=str(here()),
+        )
+    return _side_by_side(unequal, write)
+
+
+def _side_by_side(
+    rows: list[np.ndarray], write: Callable[[np.ndarray], Iterator[np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """What follows prompts of several lengths, each length's written in a batch of its own.
+
+    Args:
+        rows: The prompts.
+        write: Streams what follows prompts (batch, n).
+    """
+    lengths = np.array([len(row) for row in rows])
+    places = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    writers = [write(np.stack([rows[i] for i in alike])) for alike in places]
+    return _joined(writers, places)
+
+
+def _joined(
+    writers: Sequence[Iterator[np.ndarray]], places: Sequence[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """What several writers write, as far as all of them are.
+
+    Args:
+        writers: Each streams (batch, n).
+        places: For each, the rows of the whole that are its own.
+    """
+    waiting = [np.empty((len(alike), 0), np.int64) for alike in places]
+    last = [np.zeros((len(alike), 1), np.int64) for alike in places]
+    while True:
+        for i, writer in enumerate(writers):
+            if not waiting[i].shape[1]:
+                waiting[i] = next(writer, waiting[i])
+        n = min((found.shape[1] for found in waiting if found.shape[1]), default=0)
+        if not n:
+            return
+        together = np.empty((sum(map(len, places)), n), np.int64)
+        for i, alike in enumerate(places):
+            if waiting[i].shape[1]:
+                found, waiting[i] = waiting[i][:, :n], waiting[i][:, n:]
+                last[i] = found[:, -1:]
+                together[alike] = found
+            else:  # all of this length have ended
+                together[alike] = last[i]
+        yield together
 
 
 def _streamed(writer: _Writer, single: bool, ends: tuple[int, ...]) -> Iterator[np.ndarray]:

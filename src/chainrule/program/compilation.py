@@ -15,6 +15,7 @@ from chainrule.ops.origin import here, stack_level
 from chainrule.program.engines import choose_engine
 from chainrule.program.exclusive import one_thread
 from chainrule.program.program import Program
+from chainrule.program.repetition import Repetitions
 from chainrule.program.reuse import Shortcut, make_shortcut
 from chainrule.program.signature import Call, describe, take_apart
 from chainrule.program.tracing import trace_program
@@ -45,6 +46,7 @@ class CompiledFunction:
         self.programs: dict[Hashable, Program] = {}
         self._n_compilations = 0
         self._shortcuts: list[Shortcut] = []
+        self.repetitions = Repetitions()
         self.__name__ = "function"
         functools.update_wrapper(self, function)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.array import Array, leaf
 from chainrule.graph import Buffer, Graph
+from chainrule.ops.origin import Origin, here
 from chainrule.program.engines import require_compiler
 from chainrule.program.exclusive import one_thread
 from chainrule.program.interpreter import Plan
@@ -194,29 +195,38 @@ class Program:
         """Put raw results together as the function returned them, as Arrays without history."""
         return unflatten(self.structure, [leaf(np.asarray(value)) for value in values])
 
-    def write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> None:
-        """Store new state into the containers of ``call``: one Array for all tied places."""
-        with one_thread():
-            self._write_back(call, values)
+    def write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> list[Any]:
+        """Store new state into the containers of ``call``: one Array for all tied places.
 
-    def _write_back(self, call: Call, values: Sequence[np.ndarray | Buffer]) -> None:
-        for write, value in zip(self.writes, values, strict=True):
-            first = call.leaves[write.leaves[0]]
-            fresh: Any
-            if isinstance(first.value, Array):
-                node = first.value.node
-                fresh = leaf(
-                    value if isinstance(value, Buffer) else np.asarray(value),
-                    tracked=node.tracked and node.op is None,
-                    name=node.name,
-                    owned=True,
-                    weak=first.value.weak,
-                )
-            else:
-                value = value.data if isinstance(value, Buffer) else value
-                fresh = float(value) if self.slots[write.slot].weak else np.asarray(value)
-            for position in write.leaves:
-                call.leaves[position].assign(fresh)
+        Returns:
+            What was stored, for each of ``writes``.
+        """
+        origin = here()
+        with one_thread():
+            return [
+                self._write(call, write, value, origin)
+                for write, value in zip(self.writes, values, strict=True)
+            ]
+
+    def _write(self, call: Call, write: Write, value: np.ndarray | Buffer, origin: Origin) -> Any:
+        first = call.leaves[write.leaves[0]]
+        fresh: Any
+        if isinstance(first.value, Array):
+            node = first.value.node
+            fresh = leaf(
+                value if isinstance(value, Buffer) else np.asarray(value),
+                tracked=node.tracked and node.op is None,
+                name=node.name,
+                owned=True,
+                weak=first.value.weak,
+                origin=origin,
+            )
+        else:
+            value = value.data if isinstance(value, Buffer) else value
+            fresh = float(value) if self.slots[write.slot].weak else np.asarray(value)
+        for position in write.leaves:
+            call.leaves[position].assign(fresh)
+        return fresh
 
     def __repr__(self) -> str:
         state = ", ".join(self.slots[write.slot].path for write in self.writes)

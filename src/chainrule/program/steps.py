@@ -12,7 +12,9 @@ from chainrule.errors import ArgumentError, DataError, IndexRangeError, NonFinit
 from chainrule.graph import Buffer
 from chainrule.ops.origin import here
 from chainrule.program.compilation import CompiledFunction, compile, step_scalars
+from chainrule.program.exclusive import one_thread
 from chainrule.program.program import Program
+from chainrule.program.repetition import Found
 from chainrule.program.signature import Call, leaf_buffer
 from chainrule.tree import unflatten
 
@@ -61,8 +63,21 @@ def run_steps(
         >>> run_steps(step, [state], [np.arange(4.0, dtype="f")], [[0, 1], [2, 3]])
         array([1., 6.], dtype=float32)
     """
-    steps = prepare_steps(step, state, data, order, scalars, engine)
-    return (_run_native if steps.program.engine == "compiler" else _loop)(*steps)
+    compiled = _as_compiled(step, engine)
+    if compiled.engine != "compiler":
+        return _loop(*prepare_steps(compiled, state, data, order, scalars))
+    found = None
+    if not scalars:
+        arrays, rows = _check_samples(data, order)
+        found = compiled.repetitions.find(state, [x[rows[0]] for x in arrays], len(rows))
+    if found is not None:
+        known = found.known
+        steps = Steps(known.program, found.call, arrays, rows, known.batch_slots, found.vectors)
+    else:
+        steps = prepare_steps(compiled, state, data, order, scalars)
+        if not scalars:
+            found = compiled.repetitions.add(state, steps.call, steps.program, steps.batch_slots)
+    return _run_native(steps, found)
 
 
 class Steps(NamedTuple):
@@ -94,13 +109,8 @@ def prepare_steps(
     engine: str | None = None,
 ) -> Steps:
     """Check the arguments of ``run_steps`` and find, or trace, the Program."""
-    rows = _check_order(order)
-    buffers = [leaf_buffer(x) for x in data]
-    arrays = [x.data if isinstance(x, Buffer) else x for x in buffers]
-    _check_data(arrays, rows)
+    arrays, rows = _check_samples(data, order)
     compiled = _as_compiled(step, engine)
-    if not len(rows):
-        raise ArgumentError("order holds no steps", expected="(n_steps, batch_size)", got="0 steps")
     first = [x[rows[0]] for x in arrays]
     arguments = [*state, *first]
     call, program = compiled.prepare(arguments)
@@ -143,22 +153,24 @@ def _loop(
     return _stacked(program, collected)
 
 
-def _run_native(
-    program: Program,
-    call: Call,
-    arrays: Sequence[np.ndarray],
-    rows: np.ndarray,
-    batch_slots: Sequence[int],
-    vectors: Mapping[int, np.ndarray],
-) -> Any:
-    """All steps in machine code, which gathers the batches itself."""
+def _run_native(steps: Steps, found: Found | None) -> Any:
+    """All steps in machine code, which gathers the batches itself.
+
+    Args:
+        steps: Ready to run.
+        found: Who is to know that the state is written.
+    """
+    program, call, arrays, rows, batch_slots, vectors = steps
     epoch = program.epoch(batch_slots, sorted(vectors))
     run = epoch.start(call.buffers(), arrays, rows, vectors)
     try:
         finite = run.finish()
     finally:
         if run.done:
-            program.write_back(call, run.state)
+            with one_thread():
+                fresh = program.write_back(call, run.state)
+                if found is not None:
+                    found.repetition.wrote(found.known, fresh)
     results = unflatten(program.structure, run.results) if run.done else None
     if finite:
         return results
@@ -231,6 +243,17 @@ def _as_compiled(step: Callable[..., Any], engine: str | None) -> CompiledFuncti
         known[engine] = compile(lambda *arguments: reference()(*arguments), engine=engine)  # type: ignore[misc]
         known[engine].__name__ = getattr(step, "__name__", "step")
     return known[engine]
+
+
+def _check_samples(data: Sequence[Any], order: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    """The data and the sample numbers as arrays, checked."""
+    rows = _check_order(order)
+    buffers = [leaf_buffer(x) for x in data]
+    arrays = [x.data if isinstance(x, Buffer) else x for x in buffers]
+    _check_data(arrays, rows)
+    if not len(rows):
+        raise ArgumentError("order holds no steps", expected="(n_steps, batch_size)", got="0 steps")
+    return arrays, rows
 
 
 def _check_order(order: Any) -> np.ndarray:

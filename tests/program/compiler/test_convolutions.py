@@ -10,6 +10,7 @@ from chainrule import ops
 from chainrule.array import asarray, trace
 from chainrule.graph import Graph
 from chainrule.program.compiler.compiling import plan
+from chainrule.program.compiler.convolutions import weights
 from chainrule.program.compiler.convolutions.geometry import Geometry, Line
 from chainrule.program.compiler.convolutions.planning import plan_pixels
 from chainrule.program.compiler.llvm import jit
@@ -183,9 +184,40 @@ def test_what_follows_is_computed_from_the_sums():
         return ops.relu(y) + skip
 
     agree(block, [x, w, bias, skip])
-    titles = kernels_of(block, [x, w, bias, skip])
-    assert len(titles) == 2
-    assert "relu" in titles[-1]
+    (title,) = kernels_of(block, [x, w, bias, skip])
+    assert "relu" in title
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "settings"),
+    [
+        ((1, 4, 9, 11), (19, 4, 3, 3), {"padding": 1}),
+        ((1, 5, 4, 5, 6), (6, 5, 3, 2, 3), {"padding": 1}),
+        ((2, 12, 7, 8), (9, 4, 3, 2), {"padding": 1, "groups": 3}),
+        ((1, 8, 30), (16, 8, 5), {"stride": 2}),
+    ],
+)
+def test_weights_of_few_outputs_are_read_where_they_are(image, weight, settings, monkeypatch):
+    x, w = arrays_of(image, weight)
+
+    def forward(x, w):
+        return ops.convolution(x, w, **settings)
+
+    def from_elsewhere(x, w):  # rows turned round, channels first: other steps through memory
+        w = ops.flip(ops.permute_dims(w, (1, 0, *range(2, w.ndim))), axis=-1)
+        return ops.convolution(x, w, **settings)
+
+    turned = np.ascontiguousarray(w.swapaxes(0, 1))
+    agree(forward, [x, w])
+    agree(from_elsewhere, [x, turned])
+    assert len(kernels_of(forward, [x, w])) == 1
+    monkeypatch.setattr(weights, "WORTH_PACKING", 0)
+    assert len(kernels_of(forward, [x, w])) == 2
+
+
+def test_weights_that_meet_in_few_lines_of_the_cache_are_packed():
+    x, w = arrays_of((1, 1024, 4, 4), (32, 1024, 1, 1))
+    assert len(kernels_of(lambda x, w: ops.convolution(x, w), [x, w])) == 2
 
 
 def test_images_that_are_computed_while_they_are_read():

@@ -15,66 +15,20 @@ from chainrule.program.compiler.convolutions.operands import (
     Convolution,
     Epilogue,
     Pass,
-    constant_places,
 )
 from chainrule.program.compiler.convolutions.padding import Padder
 from chainrule.program.compiler.convolutions.pixels import TileWriter
 from chainrule.program.compiler.convolutions.planning import PixelPlan
-from chainrule.program.compiler.convolutions.tiles import tile_of
+from chainrule.program.compiler.convolutions.weights import Weights
 from chainrule.program.compiler.emission import folding
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
-from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.types import vector
 from chainrule.program.compiler.products.product import minimum, quotient, remainder
 
 UNROLLED = 4  # vectors of a row that are written out one after the other
-
-
-def emit_weights(
-    convolution: Convolution,
-    plan: PixelPlan,
-    b: Builder,
-    memory: Memory,
-    packed: Tensor,
-    begin: Value,
-    end: Value,
-) -> None:
-    """Pack the weights of output channels ``begin`` to ``end``, all groups' counted on.
-
-    A tile's weights lie ``[input channel][place of the kernel][output channel of the tile]``.
-    """
-    g = plan.geometry
-    axes = [Axis(n) for n in (g.groups, g.outs, g.channels)]
-    emitter = Emitter(b, memory, 1)
-    with b.loop(begin, end) as task:
-        group, out = quotient(b, task.index, g.outs), remainder(b, task.index, g.outs)
-        start, height = tile_of(b, plan.form.channels, out)
-        emitter.enter(axes[0], group)
-        emitter.enter(axes[1], out)
-        with b.loop(0, g.channels) as channel:
-            emitter.enter(axes[2], channel.index)
-            for phase in g.phases:
-                taps = [
-                    [tap.place for tap in line.taps(p)]
-                    for line, p in zip(g.lines, phase, strict=True)
-                ]
-                places = list(itertools.product(*taps))
-                depth = plan.depth(phase)
-                first = b.mul(b.add(b.mul(group, b.i64(g.outs)), start), b.i64(depth))
-                first = b.add(first, b.i64(plan.weights_before(phase)))
-                first = b.add(first, b.sub(out, start))
-                turn = b.mul(channel.index, b.i64(len(places)))
-                for number, place in enumerate(places):
-                    value = convolution.weight(axes[0], axes[1], axes[2], constant_places(place))
-                    step = b.mul(b.add(turn, b.i64(number)), height)
-                    pointer = b.offset(memory.pointers(packed), b.add(first, step), g.element)
-                    b.store(emitter.emit(value), pointer)
-            emitter.leave(axes[2])
-        emitter.leave(axes[1])
-        emitter.leave(axes[0])
 
 
 class PixelEmitter:
@@ -84,7 +38,7 @@ class PixelEmitter:
         convolution: What is computed.
         plan: How.
         epilogue: What is made of the sums; its axes are those of the result.
-        packed: The packed weights.
+        weights: Where the weights are read.
         root: The tensor whose memory a tensor lies in.
     """
 
@@ -93,13 +47,13 @@ class PixelEmitter:
         convolution: Convolution,
         plan: PixelPlan,
         epilogue: Epilogue,
-        packed: Tensor,
+        weights: Weights,
         root: Callable[[Tensor], Tensor],
     ) -> None:
         self.convolution = convolution
         self.plan = plan
         self.epilogue = epilogue
-        self.packed = packed
+        self.weights = weights
         columns = plan.geometry.lines[-1]
         repeats = columns.spread == 1 and columns.out >= plan.form.lanes
         self.reaches_back = repeats and epilogue.may_repeat(root, epilogue.axes[-1])
@@ -122,7 +76,7 @@ class PixelEmitter:
         extents = (g.batch, g.groups, g.channels)
         padder = Padder(self.convolution.image, extents, form.planes, b, memory, image)
         padder.clear()
-        weights = memory.pointers(self.packed)
+        weights = memory.pointers(self.weights.tensor)
         with b.loop(begin, end) as task:
             number, part = self._split(task.index, plan.parts)
             rest, band = self._split(number, plan.bands)
@@ -173,12 +127,18 @@ class PixelEmitter:
         for lead in itertools.product(*(range(line.spread) for line in g.lines[:-1])):
             for last in range(g.lines[-1].spread):
                 phase = (*lead, last)
-                place = b.mul(number, b.i64(self.plan.depth(phase)))
-                place = b.add(place, b.i64(self.plan.weights_before(phase)))
+                place = b.mul(number, b.i64(self.weights.out_step(phase)))
+                place = b.add(place, b.i64(self.weights.start(phase)))
                 begin = None
                 if last == 0 and not any(lead):
                     begin = partial(self.asker.tile, out, image, number, height)
-                self.writer.write(phase, height, b.offset(weights, place, g.element), begin)
+                self.writer.write(
+                    phase,
+                    height,
+                    b.offset(weights, place, g.element),
+                    self.weights.steps(phase, height),
+                    begin,
+                )
             self._epilogue(lead, number, height, image, band)
 
     # -- what is made of the sums -----------------------------------------------------------------

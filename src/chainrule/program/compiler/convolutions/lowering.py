@@ -11,7 +11,7 @@ from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
 from chainrule.program.compiler.convolutions.correlations import Correlation
 from chainrule.program.compiler.convolutions.depthwise import TapEmitter, TapSums
-from chainrule.program.compiler.convolutions.emission import PixelEmitter, emit_weights
+from chainrule.program.compiler.convolutions.emission import PixelEmitter
 from chainrule.program.compiler.convolutions.geometry import Geometry, describe
 from chainrule.program.compiler.convolutions.gradients import CorrelationEmitter
 from chainrule.program.compiler.convolutions.image_lanes import LaneGradient, LaneSums
@@ -28,8 +28,13 @@ from chainrule.program.compiler.convolutions.planning import (
     PixelPlan,
     plan_convolution,
 )
+from chainrule.program.compiler.convolutions.weights import (
+    Weights,
+    emit_weights,
+    plain_weights,
+)
 from chainrule.program.compiler.emission.memory import Memory
-from chainrule.program.compiler.indices import Axis
+from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.kernel_facts import origins, titles, traffic
 from chainrule.program.compiler.kernels import Kernel
@@ -49,6 +54,9 @@ class Host(Protocol):
 
     module: Module
     owned: list[Tensor]
+
+    def offset(self, tensor: Tensor, indices: tuple[Index, ...]) -> Index:
+        """Number of an element in its tensor's memory."""
 
     def root(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory a tensor lies in."""
@@ -135,24 +143,36 @@ def lower_convolution(host: Host, convolution: Convolution, kernel: Kernel) -> l
 def _pixels(
     host: Host, convolution: Convolution, plan: PixelPlan, epilogue: Epilogue
 ) -> list[KernelItem]:
-    """Packing of the weights, then the convolution."""
-    x = convolution.instruction
-    packed = Tensor((plan.packed_weights,), x.result.dtype, name="packed weights")
-    host.owned.append(packed)
-    emitter = PixelEmitter(convolution, plan, epilogue, packed, host.root)
-    first = _item(
+    """Packing of the weights, unless tiles read them where they are, then the convolution."""
+    weights = plain_weights(convolution, plan, host.offset)
+    before = []
+    if weights is None:
+        packed = Tensor(
+            (plan.packed_weights,), convolution.instruction.result.dtype, name="packed weights"
+        )
+        host.owned.append(packed)
+        weights = Weights(packed, plan)
+        before = [_packing(host, convolution, plan, packed)]
+    emitter = PixelEmitter(convolution, plan, epilogue, weights, host.root)
+    pointers = [*_sources(convolution, 0), weights.tensor]
+    pointers += [*epilogue.read, *epilogue.written_in_order]
+    item = _item(host, list(dict.fromkeys(pointers)), emitter.emit, set(epilogue.written))
+    item.tasks, item.flops, item.gain = plan.tasks, plan.geometry.flops, GAIN
+    item.title = _title(plan.geometry)
+    return [*before, item]
+
+
+def _packing(host: Host, convolution: Convolution, plan: PixelPlan, packed: Tensor) -> KernelItem:
+    """Packing of the weights."""
+    item = _item(
         host,
         [*_sources(convolution, 1), packed],
         lambda b, memory, i, j: emit_weights(convolution, plan, b, memory, packed, i, j),
         {packed},
     )
-    first.tasks = plan.geometry.groups * plan.geometry.outs
-    first.title = "weights of convolution"
-    pointers = [*_sources(convolution, 0), packed, *epilogue.read, *epilogue.written_in_order]
-    second = _item(host, list(dict.fromkeys(pointers)), emitter.emit, set(epilogue.written))
-    second.tasks, second.flops, second.gain = plan.tasks, plan.geometry.flops, GAIN
-    second.title = _title(plan.geometry)
-    return [first, second]
+    item.tasks = plan.geometry.groups * plan.geometry.outs
+    item.title = "weights of convolution"
+    return item
 
 
 def _lane_sums(

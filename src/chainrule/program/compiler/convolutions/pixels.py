@@ -181,6 +181,23 @@ def _cycles(channels: Tiling, vectors: int, tiles: int) -> float:
     return total * (1.02 if channels.count != many else 1.0)
 
 
+@dataclass(frozen=True)
+class WeightSteps:
+    """Elements from one weight of a tile to another.
+
+    Args:
+        out: To the next output channel.
+        column: To the next place along the last axis.
+        row: To the next row of places.
+        channel: To the next input channel.
+    """
+
+    out: int
+    column: int
+    row: int
+    channel: int
+
+
 class TileWriter:
     """Writes the sums of a tile of channels for one phase of the outputs.
 
@@ -208,14 +225,16 @@ class TileWriter:
         phase: tuple[int, ...],
         height: int,
         weights: Value,
+        steps: WeightSteps,
         begin: Callable[[Value], None] | None = None,
     ) -> None:
-        """The sums of ``height`` channels; their weights lie packed ``[channel][tap][height]``.
+        """The sums of ``height`` channels.
 
         Args:
             phase: Of the outputs.
             height: Channels.
-            weights: Their packed weights.
+            weights: The first of their weights.
+            steps: How the others lie.
             begin: Called with each tile's number before its code.
         """
         form, b = self.form, self.b
@@ -229,7 +248,7 @@ class TileWriter:
                 begin(b.add(before, quotient(b, number, wide)))
             place = b.add(b.mul(row, b.i64(form.pitch)), b.mul(number, b.i64(form.lanes)))
             image = frozen(b, b.offset(self.image, place, form.geometry.element))
-            found = self._sums(phase, height, image, weights, row)
+            found = self._sums(phase, height, image, weights, steps, row)
             own = b.add(b.mul(row, b.i64(form.row_size)), b.mul(number, b.i64(form.lanes)))
             start = frozen(b, b.offset(self.sums, own, form.geometry.element))
             for i in range(height):
@@ -256,7 +275,13 @@ class TileWriter:
             body(start)
 
     def _sums(
-        self, phase: tuple[int, ...], height: int, image: Value, weights: Value, number: Value
+        self,
+        phase: tuple[int, ...],
+        height: int,
+        image: Value,
+        weights: Value,
+        steps: WeightSteps,
+        number: Value,
     ) -> list[Value]:
         form, b = self.form, self.b
         planes = form.planes
@@ -265,33 +290,33 @@ class TileWriter:
         if not leads or not columns:
             return zeros
         element = form.geometry.element
-        advance = len(columns) * height
 
         def row(offset: Value | int, cursors: list[Value]) -> list[Value]:
             """One row of taps: new weights and sums."""
             seen, taken, *sums = cursors
             start = seen if offset == 0 else b.offset(seen, offset, element)
-            sums = self._taps(start, columns, taken, height, sums)
-            return [frozen(b, b.offset(taken, advance, element)), *sums]
+            sums = self._taps(start, columns, taken, height, steps, sums)
+            return [frozen(b, b.offset(taken, steps.row, element)), *sums]
 
         with b.loop(0, form.geometry.channels, 1, [image, weights, *zeros]) as channel:
             seen, *state = channel.carried
             if len(leads) == 1:
-                state = row(leads[0], [seen, *state])
+                behind = frozen(b, b.offset(state[0], steps.channel, element))
+                state = [behind, *row(leads[0], [seen, *state])[1:]]
             else:
                 table = self._table(leads)
                 taken, *sums = state
                 begin, end = self._seen(number) if form.skips else (0, len(leads))
                 if isinstance(begin, Value):
-                    start = b.offset(taken, b.mul(begin, b.i64(advance)), element)
+                    start = b.offset(taken, b.mul(begin, b.i64(steps.row)), element)
                     sums = [start, *sums]
                 else:
                     sums = state
                 with b.loop(begin, end, 1, sums) as lead:
                     offset = b.load("i64", b.offset(table, lead.index, "i64"))
                     lead.carry(*row(offset, [seen, *lead.carried]))
-                behind = frozen(b, b.offset(taken, len(leads) * advance, element))
-                state = [behind, *lead.results[1:]] if form.skips else lead.results
+                behind = frozen(b, b.offset(taken, steps.channel, element))
+                state = [behind, *lead.results[1:]]
             channel.carry(frozen(b, b.offset(seen, planes.channel, element)), *state)
         return channel.results[2:]
 
@@ -309,7 +334,13 @@ class TileWriter:
         return Value("ptr", f"@{name}")
 
     def _taps(
-        self, image: Value, columns: list[int], weights: Value, height: int, sums: list[Value]
+        self,
+        image: Value,
+        columns: list[int],
+        weights: Value,
+        height: int,
+        steps: WeightSteps,
+        sums: list[Value],
     ) -> list[Value]:
         """Multiply-adds of one row of taps."""
         form, b = self.form, self.b
@@ -322,7 +353,8 @@ class TileWriter:
                 return b.load(self.type, b.offset(image, column + step, element))
 
             def weight(i: int, tap: int = tap) -> Value:
-                one = b.load(element, b.offset(weights, tap * height + i, element))
+                place = tap * steps.column + i * steps.out
+                one = b.load(element, b.offset(weights, place, element))
                 return b.splat(one, form.lanes)
 
             if count <= height:

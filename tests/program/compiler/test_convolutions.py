@@ -10,7 +10,7 @@ from chainrule import ops
 from chainrule.array import asarray, trace
 from chainrule.graph import Graph
 from chainrule.program.compiler.compiling import plan
-from chainrule.program.compiler.convolutions import weights
+from chainrule.program.compiler.convolutions import lowering, planning, weights
 from chainrule.program.compiler.convolutions.geometry import Geometry, Line
 from chainrule.program.compiler.convolutions.planning import plan_pixels
 from chainrule.program.compiler.llvm import jit
@@ -186,6 +186,50 @@ def test_what_follows_is_computed_from_the_sums():
     agree(block, [x, w, bias, skip])
     (title,) = kernels_of(block, [x, w, bias, skip])
     assert "relu" in title
+
+
+GATHERED = [
+    ((1, 6, 14, 14), (16, 6, 5, 5), {}),
+    ((2, 3, 10, 7), (5, 3, 3, 3), {"padding": ((1, 0), (2, 1))}),
+    ((1, 5, 11, 12), (9, 5, 3, 4), {"stride": 2, "padding": 1}),
+    ((1, 5, 12, 15), (9, 5, 3, 3), {"dilation": 2, "stride": (1, 3), "padding": 3}),
+    ((3, 4, 9, 9), (8, 2, 3, 3), {"groups": 2}),
+    ((1, 3, 5, 6, 7), (5, 3, 2, 3, 3), {"padding": 1}),
+    ((1, 2, 6, 3), (9, 2, 3, 7), {"padding": ((1, 1), (7, 6))}),
+]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize(("image", "weight", "settings"), GATHERED)
+def test_columns_that_are_gathered(image, weight, settings, rows, monkeypatch):
+    def cuts(geometry):
+        count = geometry.lines[0].count
+        yield 1 if rows else geometry.batch, min(count, rows or count), True
+
+    monkeypatch.setattr(planning, "_cuts", cuts)
+    monkeypatch.setattr(planning, "plan_convolution", planning.plan_pixels)
+    monkeypatch.setattr(lowering, "plan_convolution", planning.plan_pixels)
+    x, w = arrays_of(image, weight)
+    skip = arrays_of(ops.convolution(x, w, **settings).shape)[0]
+
+    def block(x, w, skip):
+        y = ops.tanh(ops.convolution(x, w, **settings)) + skip
+        # the second store has its rows elsewhere: it keeps the loops over rows
+        return y, ops.flip(y, axis=-2)
+
+    agree(lambda *given: block(*given)[0], [x, w, skip])
+    agree(block, [x, w, skip])
+
+
+def test_columns_are_gathered_where_rows_waste_lanes():
+    def planes(source, channels, kernel, before):
+        line = Line(source, kernel, source + 2 * before - kernel + 1, before=before)
+        geometry = Geometry(1, 1, channels, 16, (line, line), "float")
+        return plan_pixels(geometry, TARGETS["avx2"]).form.planes
+
+    assert planes(14, 6, 5, 0).gathered
+    assert not planes(32, 32, 3, 1).gathered
+    assert not planes(14, 64, 3, 1).gathered
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,18 @@ class PixelEmitter:
         self.plan = plan
         self.epilogue = epilogue
         self.weights = weights
-        columns = plan.geometry.lines[-1]
-        repeats = columns.spread == 1 and columns.out >= plan.form.lanes
-        self.reaches_back = repeats and epilogue.may_repeat(root, epilogue.axes[-1])
+        spread = plan.geometry.lines[-1].spread
+        self.may_reach_back = spread == 1 and epilogue.may_repeat(root, epilogue.axes[-1])
 
     def emit(self, b: Builder, memory: Memory, begin: Value, end: Value) -> None:
         """Write tasks ``begin`` to ``end``."""
         plan, form = self.plan, self.plan.form
         g = plan.geometry
         self.b = b
+        beside_all = self.epilogue
+        joined = beside_all.joined(memory.offset) if form.dense else None
+        self.is_joined = joined is not None
+        self.epilogue = joined or beside_all
         image = b.stack(g.element, form.planes.size)
         self.sums = b.stack(g.element, form.buffer_size)
         n_folds = len(self.epilogue.folds)
@@ -90,7 +93,7 @@ class PixelEmitter:
             later, row = self._split(b.add(number, b.i64(1)), plan.bands)
             row = self._first_row(row)
             following = following_images(self.convolution, plan, b, memory, later, row)
-            beside = written_beside(self.epilogue, plan, memory)
+            beside = written_beside(beside_all, plan, memory)
             self.asker = Asker(plan, b, memory, band, following, beside)
             low, high = self._part(part)
             form.channels.loop(
@@ -210,8 +213,12 @@ class PixelEmitter:
         b, form, lines = self.b, self.plan.form, self.plan.geometry.lines
         em = self.emitter
         em.hoist(self.part.expressions, self.epilogue.written)
+        if self.is_joined:
+            columns = lines[-1].out
+            first = b.mul(band, b.i64(columns))
+            return self._columns(at, form.planes.band * columns, first, state)
         if axis == len(lines) - 1:
-            return self._columns(at, state)
+            return self._columns(at, lines[-1].out, b.i64(0), state)
         line, counter = lines[axis], self.epilogue.axes[axis + 2]
         in_phase = -(-(line.out - lead[axis]) // line.spread)
         banded = axis == 0 and form.planes.is_banded
@@ -228,28 +235,38 @@ class PixelEmitter:
             em.leave(counter)
         return i.results
 
-    def _columns(self, at: Value, state: list[Value]) -> list[Value]:
+    def _columns(self, at: Value, out: int, first: Value, state: list[Value]) -> list[Value]:
+        """Vectors of ``out`` outputs, one after the other.
+
+        Args:
+            at: The sums' place.
+            out: How many.
+            first: Number of the first one.
+            state: Registers of the folds; those afterwards are returned.
+        """
         b, lanes = self.b, self.plan.form.lanes
-        out = self.plan.geometry.lines[-1].out
         whole = out // lanes * lanes
         if whole <= UNROLLED * lanes:
             for x in range(0, whole, lanes):
-                state = self._vector(b.i64(x), at, lanes, state)
+                state = self._vector(b.i64(x), at, first, lanes, state)
         else:
             with b.loop(0, whole, lanes, state) as loop:
-                loop.carry(*self._vector(loop.index, at, lanes, loop.carried))
+                loop.carry(*self._vector(loop.index, at, first, lanes, loop.carried))
             state = loop.results
         if out % lanes:
-            begin = out - lanes if self.reaches_back else whole
-            active = lanes if self.reaches_back else out - whole
-            state = self._vector(b.i64(begin), at, active, state)
+            back = self.may_reach_back and out >= lanes
+            begin = out - lanes if back else whole
+            active = lanes if back else out - whole
+            state = self._vector(b.i64(begin), at, first, active, state)
         return state
 
-    def _vector(self, x: Value, at: Value, active: int, state: list[Value]) -> list[Value]:
+    def _vector(
+        self, x: Value, at: Value, first: Value, active: int, state: list[Value]
+    ) -> list[Value]:
         em, b, lanes = self.emitter, self.b, self.plan.form.lanes
         axis = self.epilogue.axes[-1]
         em.active = active
-        em.enter(axis, x, vectorised=lanes > 1)
+        em.enter(axis, b.add(first, x), vectorised=lanes > 1)
         taken = self.epilogue.run(self.part, em, self._sum(x, at, active))
         new = []
         for fold, old, value in zip(self.part.folds, state, taken, strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.program.compiler.convolutions.geometry import Geometry, describe
+from chainrule.program.compiler.emission.memory import Offset
 from chainrule.program.compiler.emission.values import Emitter
-from chainrule.program.compiler.expressions import Expression, Load, Local
+from chainrule.program.compiler.expressions import Apply, Constant, Expression, Load, Local
 from chainrule.program.compiler.indices import (
     Axis,
     Index,
@@ -112,6 +114,17 @@ class Pass:
     values: dict[Tensor, Expression]
     stores: list[Store]
     folds: list[FoldInto]
+
+    def substitute(self, table: dict[Axis, Index]) -> Pass:
+        """The same at other places; for a pass without folds."""
+        values = {tensor: value.substitute(table) for tensor, value in self.values.items()}
+        stores = [
+            Store(
+                x.tensor, tuple(i.substitute(table) for i in x.indices), x.value.substitute(table)
+            )
+            for x in self.stores
+        ]
+        return Pass(values, stores, [])
 
     @property
     def expressions(self) -> list[Expression]:
@@ -224,6 +237,34 @@ class Epilogue:
         taken = [emitter.vector(fold.fold.value) for fold in part.folds]
         del emitter.locals[self.result]
         return taken
+
+    def joined(self, offset: Offset) -> Epilogue | None:
+        """The same with its last two axes as one; None if they do not step through memory so.
+
+        Args:
+            offset: Where an element lies in its tensor's memory.
+        """
+        *front, row, column = self.axes
+        nodes = [node for x in self.expressions for node in x.walk()]
+        if self.folds or not all(isinstance(x, Apply | Constant | Local | Load) for x in nodes):
+            return None
+        found = [x for x in nodes if isinstance(x, Load)]
+        accesses = [(x.tensor, x.indices) for x in found]
+        accesses += [(store.tensor, store.indices) for store in self.stores]
+        for tensor, indices in accesses:
+            terms = dict(offset(tensor, indices).terms)
+            step = terms.pop(column, 0)
+            if terms.pop(row, 0) != step * column.extent:
+                return None
+            if any({row, column} & atom.axes for atom in terms):
+                return None
+        both = Axis(row.extent * column.extent, "pixels")
+        whole = axis_index(both)
+        table = {row: whole // column.extent, column: whole % column.extent}
+        result = copy.copy(self)
+        result.axes = (*front, both)
+        result.passes = [part.substitute(table) for part in self.passes]
+        return result
 
     def may_repeat(self, root: Callable[[Tensor], Tensor], axis: Axis) -> bool:
         """True if it may run twice for an element, in vectors that begin anywhere along an axis."""

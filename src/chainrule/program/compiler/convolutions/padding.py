@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.program.compiler.convolutions.planes import Planes
+from chainrule.program.compiler.convolutions.planes import Planes, Slot
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
 from chainrule.program.compiler.expressions import Expression
@@ -54,28 +54,28 @@ class Padder:
         channels, all_planes = planes.geometry.channels, planes.n_planes * planes.plane
         with b.loop(0, channels) as channel:
             start = b.mul(channel.index, b.i64(planes.channel))
-            for number, plane in enumerate(planes.plane_numbers()):
+            for number, slots in enumerate(planes.all_slots()):
                 begin = b.add(start, b.i64(number * planes.plane))
                 with b.loop(0, planes.images) as image:
                     at = b.add(begin, b.mul(image.index, b.i64(planes.strides[0])))
-                    self._clear_around(0, plane, at)
+                    self._clear_around(0, slots, at)
                 behind = planes.images * planes.strides[0]
                 self._clear(begin, behind, planes.plane)
             self._clear(start, all_planes, planes.channel)
         self._clear(b.i64(0), channels * planes.channel, planes.size)
 
-    def _clear_around(self, axis: int, plane: Sequence[int], at: Value) -> None:
+    def _clear_around(self, axis: int, slots: Sequence[Slot], at: Value) -> None:
         """Zeros in front of what lies inside along an axis, and behind it."""
         b, planes = self.b, self.planes
         size, stride = planes.strides[axis], planes.strides[axis + 1]
-        first, last = planes.inside(axis, plane[axis])
+        first, last = planes.inside(axis, slots[axis])
         if axis == 0 and planes.is_banded:  # any row may be inside
             first, last = 0, size // stride
         self._clear(at, 0, first * stride)
         if axis < len(planes.geometry.lines) - 1:
             with b.loop(first, last) as row:
                 start = b.add(at, b.mul(row.index, b.i64(stride)))
-                self._clear_around(axis + 1, plane, start)
+                self._clear_around(axis + 1, slots, start)
         self._clear(at, last * stride, size)
 
     def _clear(self, at: Value, first: int, last: int) -> None:
@@ -98,32 +98,32 @@ class Padder:
         with b.loop(0, geometry.channels) as loop:
             self.emitter.enter(axes[2], b.add(channel, loop.index))
             start = b.mul(loop.index, b.i64(planes.channel))
-            for number, plane in enumerate(planes.plane_numbers()):
+            for number, slots in enumerate(planes.all_slots()):
                 begin = b.add(start, b.i64(number * planes.plane))
-                self._plane(axes, plane, image, band, begin)
+                self._plane(axes, slots, image, band, begin)
             self.emitter.leave(axes[2])
         self.emitter.leave(axes[1])
 
     def _plane(
-        self, axes: Sequence[Axis], plane: Sequence[int], image: Value, band: Value, start: Value
+        self, axes: Sequence[Axis], slots: Sequence[Slot], image: Value, band: Value, start: Value
     ) -> None:
         b, planes, geometry = self.b, self.planes, self.planes.geometry
         lines = geometry.lines
-        counters = [Axis(line.in_plane(p)) for line, p in zip(lines, plane, strict=True)]
+        counters = [Axis(line.in_plane(p)) for line, (p, _) in zip(lines, slots, strict=True)]
         if any(axis.extent == 0 for axis in counters):
             return
         places: list[Index] = [
             axis_index(axis) * line.stride + p
-            for axis, line, p in zip(counters, lines, plane, strict=True)
+            for axis, line, (p, _) in zip(counters, lines, slots, strict=True)
         ]
         value = self.image(axes[0], axes[1], axes[2], places)
 
         def row(at: Value) -> None:
-            self._row(value, counters[-1], at)
+            self._row(value, counters[-1], slots[-1], at)
 
         body: Callable[[Value], None] = row
         for axis in reversed(range(len(lines) - 1)):
-            body = self._rows(axis, plane[axis], counters[axis], band, value, body)
+            body = self._rows(axis, slots[axis], counters[axis], band, value, body)
         if len(lines) == 1 and planes.is_banded:
             raise ValueError("a line of pixels has no bands of rows")
         with b.loop(0, planes.images) as number:
@@ -135,7 +135,7 @@ class Padder:
     def _rows(
         self,
         axis: int,
-        plane: int,
+        slot: Slot,
         counter: Axis,
         band: Value,
         value: Expression,
@@ -143,7 +143,7 @@ class Padder:
     ) -> Callable[[Value], None]:
         """A loop over the rows along one axis around ``body``, which gets the row's place."""
         b, planes = self.b, self.planes
-        low = planes.geometry.lines[axis].shifts[0]
+        low = slot[1]
         stride = planes.strides[axis + 1]
 
         def enter(j: Value, source: Value, at: Value) -> None:
@@ -153,7 +153,7 @@ class Padder:
             self.emitter.leave(counter)
 
         def whole(at: Value) -> None:
-            first, last = planes.inside(axis, plane)
+            first, last = planes.inside(axis, slot)
             with b.loop(first, last) as j:
                 enter(j.index, b.add(j.index, b.i64(low)), at)
 
@@ -171,13 +171,11 @@ class Padder:
 
         return banded if axis == 0 and planes.is_banded else whole
 
-    def _row(self, value: Expression, counter: Axis, at: Value) -> None:
+    def _row(self, value: Expression, counter: Axis, slot: Slot, at: Value) -> None:
         """Copy one row; the last vector reaches back where the row does not end with one."""
         b, planes = self.b, self.planes
-        axis = len(planes.geometry.lines) - 1
-        low = planes.geometry.lines[axis].shifts[0]
-        first, last = planes.inside(axis, 0)
-        last = min(last, counter.extent - low)
+        low = slot[1]
+        first, last = planes.inside(len(planes.geometry.lines) - 1, slot)
         size, lanes = last - first, planes.lanes
         if size <= 0:
             return

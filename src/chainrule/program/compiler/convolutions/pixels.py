@@ -62,6 +62,11 @@ class Pixels:
         return Tiling(self.geometry.outs, self.height)
 
     @property
+    def dense(self) -> bool:
+        """True if the sums of an image, or of a band, follow each other without gaps."""
+        return self.flat and self.planes.gathered and len(self.geometry.lines) == 2
+
+    @property
     def pitch(self) -> int:
         """Elements of the image's buffer from one row to the next."""
         return self.planes.strides[-2]
@@ -154,7 +159,7 @@ def choose_tile(planes: Planes, target: Target) -> tuple[Pixels, float]:
             if needed > target.registers:
                 break
             shapes = [(1, min(count, flat_vectors), True)]
-            for tall in range(1, count + 1):
+            for tall in range(1, 0 if planes.gathered else count + 1):
                 if count % tall == 0 and tall <= rows:
                     shapes.append((tall, min(count // tall, row_vectors), False))
             for tall, wide, flat in shapes:

@@ -1,7 +1,9 @@
 """How the images of one task lie in its buffer: planes with zeros around them.
 
 ``[channel][plane][image][row ...][column]``, where the zeros behind a row are those in front of the
-next one, so that few places are neither an output nor wanted by one.
+next one, so that few places are neither an output nor wanted by one. Or there is a plane for each
+place of the kernel along the last axis (*gathered*): its columns are those that the outputs see,
+and none between.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import math
 from dataclasses import dataclass
 
 from chainrule.program.compiler.convolutions.geometry import Geometry, Tap
+
+Slot = tuple[int, int]  # a plane of the input along an axis, and how far behind it begins
 
 LINE = 16  # elements that channels are kept off multiples of the cache's sets by
 
@@ -25,12 +29,14 @@ class Planes:
         images: Images in the block.
         band: Outputs (of the largest phase) along the first axis.
         lanes: Elements of a vector.
+        gathered: A plane for each place of the kernel along the last axis.
     """
 
     geometry: Geometry
     images: int
     band: int
     lanes: int
+    gathered: bool = False
 
     @property
     def is_banded(self) -> bool:
@@ -41,24 +47,36 @@ class Planes:
         """Outputs of a phase along an axis, within a band."""
         return self.band if axis == 0 else self.geometry.lines[axis].count
 
+    def _gathers(self, axis: int) -> bool:
+        return self.gathered and axis == len(self.geometry.lines) - 1
+
+    def slots(self, axis: int) -> tuple[Slot, ...]:
+        """The planes along an axis."""
+        line = self.geometry.lines[axis]
+        if self._gathers(axis):
+            return tuple((tap.plane, tap.shift) for tap in line.taps(0))
+        return tuple((plane, line.shifts[0]) for plane in line.planes)
+
     def length(self, axis: int) -> int:
         """Elements of a plane along an axis."""
+        if self._gathers(axis):
+            return self.count(axis)
         low, high = self.geometry.lines[axis].shifts
         return self.count(axis) + high - low
 
-    def inside(self, axis: int, plane: int) -> tuple[int, int]:
+    def inside(self, axis: int, slot: Slot) -> tuple[int, int]:
         """First element of a plane that is of the input, and the one after the last."""
-        line = self.geometry.lines[axis]
-        low = line.shifts[0]
-        first = max(0, -low)
-        return first, max(first, min(self.length(axis), line.in_plane(plane) - low))
+        plane, low = slot
+        first = min(max(0, -low), self.length(axis))
+        held = self.geometry.lines[axis].in_plane(plane)
+        return first, max(first, min(self.length(axis), held - low))
 
     def _shared(self, axis: int) -> int:
         """Zeros at the end of every plane that may be those at the beginning of what follows."""
-        if axis == 0 and self.is_banded:
+        if (axis == 0 and self.is_banded) or self._gathers(axis):
             return 0
         length = self.length(axis)
-        ends = [self.inside(axis, plane) for plane in self.geometry.lines[axis].planes]
+        ends = [self.inside(axis, slot) for slot in self.slots(axis)]
         return max(0, min((min(first, length - last) for first, last in ends), default=0))
 
     @functools.cached_property
@@ -80,7 +98,7 @@ class Planes:
     @property
     def n_planes(self) -> int:
         """Planes of a channel."""
-        return math.prod(len(line.planes) for line in self.geometry.lines)
+        return math.prod(len(self.slots(axis)) for axis in range(len(self.geometry.lines)))
 
     @functools.cached_property
     def channel(self) -> int:
@@ -94,16 +112,18 @@ class Planes:
         behind = self.strides[-2] + 8 * self.lanes + LINE
         return self.geometry.channels * self.channel + behind
 
-    def plane_numbers(self) -> list[tuple[int, ...]]:
-        """The planes in order, one number an axis."""
-        return list(itertools.product(*(line.planes for line in self.geometry.lines)))
+    def all_slots(self) -> list[tuple[Slot, ...]]:
+        """The planes in order, one slot an axis."""
+        return list(itertools.product(*map(self.slots, range(len(self.geometry.lines)))))
 
     def tap_offset(self, axis: int, tap: Tap) -> int:
         """Where a tap along one axis reads, from where the output's number is."""
-        line = self.geometry.lines[axis]
-        inner = math.prod(len(other.planes) for other in self.geometry.lines[axis + 1 :])
-        number = line.planes.index(tap.plane)
-        return number * inner * self.plane + (tap.shift - line.shifts[0]) * self.strides[axis + 1]
+        later = range(axis + 1, len(self.geometry.lines))
+        inner = math.prod(len(self.slots(other)) for other in later)
+        slots = self.slots(axis)
+        wanted = (tap.plane, tap.shift if self._gathers(axis) else slots[0][1])
+        step = (tap.shift - wanted[1]) * self.strides[axis + 1]
+        return slots.index(wanted) * inner * self.plane + step
 
     def lead_offsets(self, phase: tuple[int, ...]) -> list[int]:
         """Where the taps of all axes but the last read, in order of the kernel's places."""

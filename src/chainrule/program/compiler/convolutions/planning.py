@@ -29,6 +29,10 @@ LEAST_FLOPS = 8192  # below this a plain loop is as good
 MOST_PLACES = 128  # of a kernel
 MOST_IMAGES = 32
 LINE = 64  # bytes of a line of the cache
+FMAS = 2  # vectors multiplied and added a cycle
+ROW_CYCLES = 2.0  # of a row that is copied, beside its vectors
+LAID_OUT_AGAIN = 1 / 16  # share of the arithmetic that laying out images for every part may take
+GATHERED = 1.06  # times longer that tiles take, as measured, if columns are gathered
 LOST = 0.45  # cycles a line drawn by a tile, for each other row between those of a tile
 
 
@@ -113,9 +117,9 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
     size = size_of(geometry.element)
     lanes = target.lanes(size)
     best: tuple[float, PixelPlan] | None = None
-    for images, band in _cuts(geometry):
-        planes = Planes(geometry, images, band, lanes)
-        if planes.size * size > target.level2 // 3:
+    for images, band, gathered in _cuts(geometry):
+        planes = Planes(geometry, images, band, lanes, gathered)
+        if planes.size * size > (target.level1 if gathered else target.level2 // 3):
             continue
         form, cycles = choose_tile(planes, target)
         plan = PixelPlan(form, 1)
@@ -125,6 +129,8 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         if traffic * 32 > target.level2 // 2:
             traffic *= 2
         time = n_tasks * (cycles * depth + traffic + _around(form) + _drawn(form, target))
+        if gathered:  # more lines of the cache are read
+            time *= GATHERED
         if geometry.groups > 1 and images > 1:  # pieces of every image, far from each other
             time *= 2.0
         if geometry.summed and planes.is_banded:  # the sums would be kernels of their own
@@ -137,8 +143,18 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
         return None
     plan = best[1]
     missing = -(-ENOUGH_TASKS // max(1, plan.tasks))
-    parts = min(missing, plan.form.channels.count) if geometry.flops > 2e5 else 1
+    work = geometry.flops / 2 / lanes / FMAS / max(1, plan.tasks)
+    worth = int(work * LAID_OUT_AGAIN / _laying_out(plan.form))
+    parts = min(missing, plan.form.channels.count, worth) if geometry.flops > 2e5 else 1
     return PixelPlan(plan.form, max(1, parts))
+
+
+def _laying_out(form: Pixels) -> float:
+    """Cycles of laying out a task's images, where these are in the cache: all rows are copied."""
+    planes = form.planes
+    row = planes.strides[-2]
+    rows = form.geometry.channels * planes.n_planes * planes.plane / row
+    return rows * (row / form.lanes + ROW_CYCLES)
 
 
 def _around(form: Pixels) -> float:
@@ -150,7 +166,13 @@ def _around(form: Pixels) -> float:
     for line in g.lines[1:-1]:
         outs *= line.out
     columns = g.lines[-1].out
+    if form.dense:
+        outs, columns = g.outs * planes.images, planes.band * columns
+    if planes.gathered:  # places of the kernel read the same rows
+        rows /= len(planes.slots(len(g.lines) - 1))
     laid_out = rows * (1.5 * row / form.lanes + 12)
+    if planes.gathered:
+        laid_out += _laying_out(form)
     read = outs * g.lines[0].spread * (4.0 * columns / form.lanes + 8)
     return laid_out + read + 150.0 * form.channels.count + 200.0
 
@@ -176,7 +198,17 @@ def _drawn(form: Pixels, target: Target) -> float:
     return gaps * lines * form.channels.count * form.tiles
 
 
-def _cuts(geometry: Geometry) -> Iterator[tuple[int, int]]:
+def _cuts(geometry: Geometry) -> Iterator[tuple[int, int, bool]]:
+    """Images in a block, rows in a band, and whether columns are gathered (see ``Planes``)."""
+    line = geometry.lines[-1]
+    may_gather = len(geometry.lines) > 1 and line.spread == 1 < line.kernel
+    for images, band in _blocks(geometry):
+        yield images, band, False
+        if may_gather:
+            yield images, band, True
+
+
+def _blocks(geometry: Geometry) -> Iterator[tuple[int, int]]:
     """Images in a block and rows in a band: several images whole, or one in bands."""
     rows = geometry.lines[0].count
     for images in range(1, min(MOST_IMAGES, geometry.batch) + 1):

@@ -7,8 +7,8 @@ from typing import Any
 from chainrule import nn, ops
 from chainrule.array import Array
 from chainrule.errors import ArgumentError
-from chainrule.nn import functional
 from chainrule.nn.checks import positive_integer
+from chainrule.nn.functional.attention import attend
 from chainrule.ops import dtypes
 from chainrule.ops.origin import here
 
@@ -78,10 +78,8 @@ def attended(
         is_causal: Query i sees keys 0 … i only.
         dropout: The layer that drops weights; None: none is dropped.
     """
-    if dropout is None or not dropout.training:
-        return functional.scaled_dot_product_attention(q, k, v, visible, is_causal=is_causal)
-    weights = functional.attention_weights(q, k, visible, is_causal=is_causal)
-    return functional.weighted_mean(dropout(weights), v)
+    draw = None if dropout is None else dropout.draw()
+    return attend(q, k, v, visible, is_causal, draw=draw)
 
 
 def written(memory: Memory, k: Array, v: Array, seen: Array) -> Memory:

@@ -12,6 +12,7 @@ from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.nn import functional, init
 from chainrule.nn.checks import floating_input, one_of, positive_integer
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.functional.attention import attend
 from chainrule.nn.linear import Linear
 from chainrule.nn.module import Module
 from chainrule.nn.parameter import Parameter
@@ -141,15 +142,14 @@ class MultiheadAttention(Module):
         q, k, v = self._projected(q, k, v, *shared)
         mask = self._mask(attn_mask, key_padding_mask, q, k)
         weights = None
-        if need_weights or mask is not None or self.dropout is not None:
+        if need_weights:
             weights = functional.attention_weights(q, k, mask, is_causal)
             if self.dropout is not None:
                 weights = self.dropout(weights)
             mean = functional.weighted_mean(weights, v)
         else:
-            mean = functional.scaled_dot_product_attention(
-                q, k, v, is_causal=is_causal, enable_gqa=True
-            )
+            draw = None if self.dropout is None else self.dropout.draw()
+            mean = attend(q, k, v, mask, is_causal, draw=draw)
         heads = ops.moveaxis(mean, 1, 2)
         y: Array = self.out_proj(heads.reshape((*heads.shape[:2], self.embed_dim)))
         single = ops.as_value(query).ndim == 2

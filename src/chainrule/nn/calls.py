@@ -43,17 +43,28 @@ class _Active(threading.local):
 _active = _Active()
 
 
-def call_layer(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """Run ``module.forward`` with the layer path set to where its caller holds it."""
+@contextmanager
+def at_work(module: Any) -> Iterator[None]:
+    """Set the layer path to where the Module at work holds ``module``.
+
+    Args:
+        module: A layer that is asked for something else than its output.
+    """
     outer = _active.frame
     _active.frame = _Frame(module)
     try:
         with layer_scope(outer.name_of(module) if outer else ""):
-            result = module.forward(*arguments, **keywords)
-            for observer in _active.observers:
-                observer(module, current_layer(), result)
+            yield
     finally:
         _active.frame = outer
+
+
+def call_layer(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Run ``module.forward`` with the layer path set to where its caller holds it."""
+    with at_work(module):
+        result = module.forward(*arguments, **keywords)
+        for observer in _active.observers:
+            observer(module, current_layer(), result)
     return result
 
 

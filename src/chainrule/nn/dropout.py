@@ -6,6 +6,7 @@ from typing import Any
 
 from chainrule import ops, random
 from chainrule.array import Array
+from chainrule.nn.calls import at_work
 from chainrule.nn.checks import in_range, spatial_input
 from chainrule.nn.functional.activations import SELU_ALPHA, SELU_SCALE
 from chainrule.nn.module import Module
@@ -64,6 +65,17 @@ class Dropout(_Drop):
         if not self.training:
             return value
         return ops.where(self._kept(value.shape), value / (1.0 - self.p), 0.0)
+
+    def draw(self) -> tuple[Array, Any] | None:
+        """The random key of a call and the probability, for what is dropped and never stored.
+
+        Returns:
+            None where nothing is dropped: outside of training.
+        """
+        if not self.training:
+            return None
+        with at_work(self):
+            return random.layer_key(), self.p
 
 
 class _ChannelDropout(_Drop):

@@ -181,8 +181,9 @@ def test_when_tiles_pay():
 def test_blocks_waste_little():
     def geometry(places):
         operands = [Tensor((2, 4, places, 64), "float32") for _ in range(3)]
-        specs = [((2, places, 4, 64), "float32"), ((2, 4, places), "float32")]
-        x = Instruction(FORWARD, operands, {"causal": True, "scale": 1.0}, specs, None)
+        specs = [((2, places, 4, 64), "float32"), ((2, 4, places, 2), "float32")]
+        setting = {"causal": True, "scale": 1.0, "masked": False, "dropped": False}
+        x = Instruction(FORWARD, operands, setting, specs, None)
         return geometry_of(x, TARGETS["avx2"])
 
     for places in (16, 64, 65, 100, 1000, 1024):

@@ -27,8 +27,6 @@ from chainrule.nn.functional.activations import (
 )
 from chainrule.nn.functional.attention import (
     attention_weights,
-    causal_mask,
-    masked_softmax,
     rotate_positions,
     scaled_dot_product_attention,
     sinusoidal_positions,
@@ -55,6 +53,7 @@ from chainrule.nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from chainrule.nn.functional.masks import causal_mask, masked_softmax
 from chainrule.nn.functional.normalization import (
     batch_norm,
     group_norm,

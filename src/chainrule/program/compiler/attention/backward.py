@@ -1,7 +1,8 @@
 """The gradients: a block of keys against one block of queries after another.
 
-Lanes are keys. The weights are computed again from scores and normalisers; with P = exp(s − norm),
+Lanes are keys. The weights are computed again from scores and normalisers; with P = exp(s − max)/Σ,
 dP = g vᵀ and δ = Σ g·y of each query: dv = Pᵀ g, dS = scale · P (dP − δ), dk = dSᵀ q, dq = dS k.
+Where weights were dropped, dP and the P of dv are so too, by the same draws.
 The gradients of keys and values grow on the stack. Those of queries grow in memory: a task has
 some of the blocks of keys (a part) of one head of keys, and each part has sums of its own, which
 are added at the end in their order.
@@ -9,11 +10,15 @@ are added at the end in their order.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from chainrule.program.compiler.attention.blocks import Blocks, Rows
+from chainrule.program.compiler.attention.dropping import Dropping
 from chainrule.program.compiler.attention.geometry import Geometry
+from chainrule.program.compiler.attention.masks import BackwardMask
 from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.expressions import Constant, Load
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
@@ -27,17 +32,26 @@ class BackwardEmitter:
 
     Args:
         geometry: Sizes.
-        operands: Rows of cotangent, result, normalisers, queries, keys and values.
+        operands: Rows of cotangent, result, normalisers, queries, keys and values, and of the mask
+            if there is one.
+        numbers: What ``Dropping`` takes; empty: nothing was dropped.
         results: Rows of the gradients in queries, keys and values.
         partial: Room for the parts' gradients of queries, ``[part][batch][head][padded
             queries][feature]``.
     """
 
     def __init__(
-        self, geometry: Geometry, operands: Sequence[Rows], results: Sequence[Rows], partial: Tensor
+        self,
+        geometry: Geometry,
+        operands: Sequence[Rows],
+        numbers: Sequence[Constant | Load],
+        results: Sequence[Rows],
+        partial: Tensor,
     ) -> None:
         self.geometry = geometry
-        self.cotangent, self.y, self.norm, self.query, self.key, self.value = operands
+        self.cotangent, self.y, self.norm, self.query, self.key, self.value = operands[:6]
+        self.mask_rows = operands[6] if geometry.masked else None
+        self.numbers = numbers
         self.by_query, self.by_key, self.by_value = results
         self.partial = partial
 
@@ -68,8 +82,13 @@ class BackwardEmitter:
         self.given = blocks.room(g.block_queries * g.value_features)
         self.weights = blocks.room(g.block_queries * g.block_keys)
         self.slopes = blocks.room(g.block_queries * g.block_keys)
-        self.norms = blocks.room(g.block_queries)
+        self.highest = blocks.room(g.block_queries)
+        self.inverses = blocks.room(g.block_queries)
         self.deltas = blocks.room(g.block_queries)
+        # keys behind the last have weights too, where a vector ends with them
+        bounded = self.mask_rows is not None or g.keys % g.lanes != 0
+        self.mask = BackwardMask(blocks, memory, self.mask_rows) if bounded else None
+        self.dropping = Dropping(blocks, memory, self.numbers) if g.dropped else None
         with b.loop(begin, end) as task:
             head = quotient(b, task.index, g.parts)
             part = remainder(b, task.index, g.parts)
@@ -124,11 +143,16 @@ class BackwardEmitter:
         count = g.padded_queries // g.block_queries
         # queries before the first key of the block do not see any of it
         begin = quotient(b, first, g.block_queries) if g.causal else b.i64(0)
-        with b.loop(begin, b.i64(count)) as turn:
-            start = b.mul(turn.index, b.i64(g.block_queries))
-            self._load_queries(batch, head, start)
-            self._weights(start, first)
-            self._gradients(self.blocks.at(sums, b.mul(start, b.i64(g.features))))
+        with contextlib.ExitStack() as wanted:
+            if self.mask is not None:
+                wanted.enter_context(b.when(self.mask.start(batch, head, first)))
+            if self.dropping is not None:
+                self.drawn = self.dropping.place(batch, head, b.i64(0), first)
+            with b.loop(begin, b.i64(count)) as turn:
+                start = b.mul(turn.index, b.i64(g.block_queries))
+                self._load_queries(batch, head, start)
+                self._weights(start, first)
+                self._gradients(self.blocks.at(sums, b.mul(start, b.i64(g.features))))
 
     def _load_queries(self, batch: Value, head: Value, start: Value) -> None:
         """Queries, cotangents, normalisers, and δ; behind the last query all are zeros."""
@@ -141,7 +165,8 @@ class BackwardEmitter:
             stride = rows.stride(memory)
             blocks.copy(source, stride, start, g.block_queries, g.queries, width, target)
         if g.queries % g.block_queries:
-            blocks.fill(self.norms, g.block_queries)
+            blocks.fill(self.highest, g.block_queries)
+            blocks.fill(self.inverses, g.block_queries)
             blocks.fill(self.deltas, g.block_queries)
         norm = self.norm.first(b, memory, batch, head, g.element)
         y = self.y.first(b, memory, batch, head, g.element)
@@ -149,7 +174,8 @@ class BackwardEmitter:
         with b.loop(b.i64(0), there) as i:
             row = b.add(start, i.index)
             place = blocks.at(norm, b.mul(row, b.i64(self.norm.stride(memory))))
-            b.store(b.load(g.element, place), blocks.at(self.norms, i.index))
+            for n, to in enumerate((self.highest, self.inverses)):
+                b.store(b.load(g.element, blocks.at(place, n)), blocks.at(to, i.index))
             left = blocks.at(y, b.mul(row, b.i64(self.y.stride(memory))))
             right = blocks.at(self.given, b.mul(i.index, b.i64(g.value_features)))
             total = b.zero(blocks.type)
@@ -178,11 +204,19 @@ class BackwardEmitter:
         with b.loop(0, g.block_queries) as i:
             query = b.sub(b.add(start, i.index), first)
             bound = b.i64(g.block_keys)
+            if g.keys % g.block_keys:
+                bound = b.sub(b.i64(-(-g.keys // g.lanes) * g.lanes), first)
+                bound = minimum(b, bound, g.block_keys)
             if g.causal:
-                bound = b.binary("and", b.add(query, b.i64(g.lanes)), b.i64(-g.lanes))
-                bound = maximum(b, minimum(b, bound, g.block_keys), 0)
+                seen = b.binary("and", b.add(query, b.i64(g.lanes)), b.i64(-g.lanes))
+                fewer = b.compare("slt", seen, bound)
+                bound = maximum(b, b.select(fewer, seen, bound), 0)
             row = b.mul(i.index, b.i64(g.block_keys))
-            self._row_of_weights(i.index, row, query, bound)
+            if self.dropping is not None:
+                own = b.mul(b.add(start, i.index), b.i64(g.keys))
+                self.dropping.draw(b.add(self.drawn, own), bound)
+            numbers = None if self.mask is None else self.mask.of(b.add(start, i.index))
+            self._row_of_weights(i.index, row, query, bound, numbers)
             with b.loop(bound, b.i64(g.block_keys), g.lanes) as j:
                 for matrix in (self.weights, self.slopes):
                     b.store(b.zero(blocks.type), blocks.at(matrix, b.add(row, j.index)))
@@ -204,21 +238,32 @@ class BackwardEmitter:
                 (begin, b.i64(tiling.count)),
             )
 
-    def _row_of_weights(self, i: Value, row: Value, query: Value, bound: Value) -> None:
+    def _row_of_weights(
+        self, i: Value, row: Value, query: Value, bound: Value, numbers: Value | None
+    ) -> None:
         g, b, blocks = self.geometry, self.b, self.blocks
         factor = b.constant(blocks.type, g.scale)
-        norm = b.splat(b.load(g.element, blocks.at(self.norms, i)), g.lanes)
-        delta = b.splat(b.load(g.element, blocks.at(self.deltas, i)), g.lanes)
+        highest, inverse, delta = (
+            b.splat(b.load(g.element, blocks.at(x, i)), g.lanes)
+            for x in (self.highest, self.inverses, self.deltas)
+        )
         with b.loop(b.i64(0), bound, g.lanes) as j:
             place = b.add(row, j.index)
             weight, slope = blocks.at(self.weights, place), blocks.at(self.slopes, place)
             score = b.load(blocks.type, weight)
-            p = FUNCTIONS["exp"](b, b.sub(b.mul(score, factor), norm))
+            if numbers is None:
+                score = b.mul(score, factor)
+            else:
+                score = b.fma(score, factor, b.load(blocks.type, blocks.at(numbers, j.index)))
+            p = b.mul(FUNCTIONS["exp"](b, b.sub(score, highest)), inverse)
             if g.causal:
                 p = b.select(self._seen(query, j.index), p, b.zero(blocks.type))
-            b.store(p, weight)
-            off = b.sub(b.load(blocks.type, slope), delta)
-            b.store(b.mul(b.mul(p, factor), off), slope)
+            by_weight, kept = b.load(blocks.type, slope), p
+            if self.dropping is not None:
+                by_weight = self.dropping.kept(j.index, by_weight)
+                kept = self.dropping.kept(j.index, p)
+            b.store(kept, weight)
+            b.store(b.mul(b.mul(p, factor), b.sub(by_weight, delta)), slope)
 
     def _seen(self, query: Value, key: Value) -> Value:
         """Which of a vector of keys a query sees; both counted from the block's first key."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from chainrule.program.compiler.attention.geometry import Geometry
 from chainrule.program.compiler.emission.memory import Memory
-from chainrule.program.compiler.expressions import Load
-from chainrule.program.compiler.indices import Axis, axis_index
+from chainrule.program.compiler.expressions import Constant, Load
+from chainrule.program.compiler.indices import Axis, axis_index, integer
 from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.types import vector
@@ -36,7 +36,8 @@ class Rows:
         place = memory.offset(self.load.tensor, self.load.indices)
         if any(atom not in self.axes for atom in place.terms):
             return None
-        steps = [place.terms.get(axis, 0) for axis in self.axes]
+        # an axis of one element serves all of them
+        steps = [place.terms.get(x, 0) if x.extent > 1 else 0 for x in self.axes]
         if len(steps) == 4 and steps[3] != 1:
             return None
         return steps[:3], place.constant
@@ -71,9 +72,25 @@ def result_rows(x: Tensor) -> Rows:
 
 
 def operand_rows(x: Instruction, is_leaf: Callable[[Tensor], bool]) -> list[Rows]:
-    """The rows of all operands, which must lie in memory."""
-    found = [rows_of(operand, is_leaf) for operand in x.operands]
+    """The rows of all operands that have rows, which must lie in memory."""
+    found = [rows_of(operand, is_leaf) for operand in x.operands if len(operand.shape) == 4]
     return [rows for rows in found if rows is not None]
+
+
+def numbers_of(x: Tensor, is_leaf: Callable[[Tensor], bool]) -> list[Constant | Load]:
+    """The elements of an operand of one or two numbers; none if they are computed."""
+    places = [(integer(n),) for n in range(x.size)] if x.shape else [()]
+    found = [Reader(is_leaf)(x, place) for place in places]
+    ready = [y for y in found if isinstance(y, Constant) or (isinstance(y, Load) and not y.guard)]
+    return ready if len(ready) == len(found) else []
+
+
+def number(b: Builder, memory: Memory, x: Constant | Load, type_: str) -> Value:
+    """The value of such an element."""
+    if isinstance(x, Constant):
+        return b.constant(type_, x.value)
+    place = memory.offset(x.tensor, x.indices)
+    return b.load(type_, b.offset(memory.pointers(x.tensor), place.constant, type_))
 
 
 class Blocks:

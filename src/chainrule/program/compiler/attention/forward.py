@@ -7,13 +7,18 @@ vector operations, and keys and values are read where broadcasts are cheap. The 
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from chainrule.program.compiler.attention.blocks import Blocks, Rows
+from chainrule.program.compiler.attention.dropping import Dropping
 from chainrule.program.compiler.attention.geometry import Geometry
+from chainrule.program.compiler.attention.masks import ForwardMask
 from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.expressions import Constant, Load
 from chainrule.program.compiler.instructions import Tensor
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.vector_math import FUNCTIONS
@@ -27,16 +32,24 @@ class ForwardEmitter:
 
     Args:
         geometry: Sizes.
-        operands: Rows of queries, keys and values.
+        operands: Rows of queries, keys and values, and of the mask if there is one.
+        numbers: What ``Dropping`` takes; empty: nothing is dropped.
         result: Rows of the result.
-        normalisers: The tensor (batch, heads, queries) of the scores' log-sum-exp.
+        normalisers: The tensor (batch, heads, queries, 2) of largest scores and inverse sums.
     """
 
     def __init__(
-        self, geometry: Geometry, operands: Sequence[Rows], result: Rows, normalisers: Tensor
+        self,
+        geometry: Geometry,
+        operands: Sequence[Rows],
+        numbers: Sequence[Constant | Load],
+        result: Rows,
+        normalisers: Tensor,
     ) -> None:
         self.geometry = geometry
-        self.query, self.key, self.value = operands
+        self.query, self.key, self.value = operands[:3]
+        self.mask_rows = operands[3] if geometry.masked else None
+        self.numbers = numbers
         self.result = result
         self.normalisers = normalisers
 
@@ -61,6 +74,9 @@ class ForwardEmitter:
         self.highest = blocks.room(g.columns)
         self.totals = blocks.room(g.columns)
         self.faded = blocks.room(g.width)
+        rows = self.mask_rows
+        self.mask = None if rows is None else ForwardMask(blocks, memory, rows)
+        self.dropping = Dropping(blocks, memory, self.numbers) if g.dropped else None
         count = -(-g.queries // g.columns)
         with b.loop(begin, end) as task:
             head = quotient(b, task.index, count)
@@ -80,6 +96,10 @@ class ForwardEmitter:
         blocks.fill(self.sums, g.columns * g.value_features)
         blocks.fill(self.totals, g.columns)
         blocks.fill(self.highest, g.columns, self._lowest)
+        if self.mask is not None:
+            self.mask.start(batch, head)
+        if self.dropping is not None:
+            self.drawn = self.dropping.place(batch, head, b.i64(0), b.i64(0))
         key = self.key.first(b, memory, batch, shared, g.element)
         value = self.value.first(b, memory, batch, shared, g.element)
         last = b.i64(g.keys)
@@ -89,10 +109,13 @@ class ForwardEmitter:
         with b.loop(b.i64(0), turns) as turn:
             first = b.mul(turn.index, b.i64(g.rows))
             of_key, of_value = self.key.stride(memory), self.value.stride(memory)
-            blocks.copy(key, of_key, first, g.rows, g.keys, g.features, self.keys)
-            blocks.copy(value, of_value, first, g.rows, g.keys, g.value_features, self.values)
-            with b.loop(0, self.panels) as panel:
-                self._panel(panel.index, start, first)
+            with contextlib.ExitStack() as some:
+                if self.mask is not None and g.masked == "keys":
+                    some.enter_context(b.when(self.mask.any_key(first)))
+                blocks.copy(key, of_key, first, g.rows, g.keys, g.features, self.keys)
+                blocks.copy(value, of_value, first, g.rows, g.keys, g.value_features, self.values)
+                with b.loop(0, self.panels) as panel:
+                    self._panel(panel.index, start, first)
         self._finish(batch, head, start)
 
     @property
@@ -113,7 +136,10 @@ class ForwardEmitter:
             rows = b.select(fewer, seen, rows)
         wanted = b.compare("sgt", rows, b.i64(0))
         there = b.compare("slt", query, b.i64(g.queries))
-        with b.when(b.binary("and", wanted, there)):
+        with contextlib.ExitStack() as some:
+            some.enter_context(b.when(b.binary("and", wanted, there)))
+            if self.mask is not None and g.masked == "pairs":
+                some.enter_context(b.when(self.mask.any_pair(query, first, rows)))
             self._scores(panel, rows)
             self._weights(panel, query, first, rows)
             self._add_values(panel)
@@ -144,7 +170,11 @@ class ForwardEmitter:
             highest = []
             for j in parts:
                 slot = self._slot(row.index, j)
-                x = b.mul(b.load(blocks.type, slot), factor)
+                x = b.load(blocks.type, slot)
+                if self.mask is None:
+                    x = b.mul(x, factor)
+                else:
+                    x = b.fma(x, factor, self.mask.numbers(first, row.index, j))
                 x = self._masked(x, b.add(first, row.index), limits[j])
                 b.store(x, slot)
                 above = b.compare("ogt", x, row.carried[j])
@@ -164,6 +194,9 @@ class ForwardEmitter:
         with b.loop(rows, b.i64(g.rows)) as rest:
             for j in parts:
                 b.store(b.zero(blocks.type), self._slot(rest.index, j))
+        if self.dropping is not None:
+            drawn = b.add(self.drawn, b.add(b.mul(query, b.i64(g.keys)), first))
+            self.dropping.drop(drawn, rows, self._slot)
         for j in parts:
             total = blocks.at(self.totals, at[j])
             b.store(b.fma(b.load(blocks.type, total), faded[j], row.results[j]), total)
@@ -191,7 +224,9 @@ class ForwardEmitter:
             return x
         number = b.splat(b.convert("trunc", key, "i32"), g.lanes)
         seen = b.compare("sle", number, limit)
-        return b.select(seen, x, b.constant(x.type, self._lowest))
+        # the lowest number would weigh as much as all others where the mask hides the rest
+        hidden = self._lowest if self.mask is None else -math.inf
+        return b.select(seen, x, b.constant(x.type, hidden))
 
     def _add_values(self, panel: Value) -> None:
         g, b, blocks = self.geometry, self.b, self.blocks
@@ -217,20 +252,25 @@ class ForwardEmitter:
         result = self.result.first(b, self.memory, batch, head, g.element)
         stride = self.result.stride(self.memory)
         head_of = b.add(b.mul(batch, b.i64(g.heads)), head)
-        norms = b.add(b.mul(head_of, b.i64(g.queries)), start)
+        norms = b.mul(b.add(b.mul(head_of, b.i64(g.queries)), start), b.i64(2))
         norms = blocks.at(self.memory.pointers(self.normalisers), norms)
         left = maximum(b, minimum(b, b.sub(b.i64(g.queries), start), g.columns), 0)
         with b.loop(0, g.columns, g.lanes) as i:
             total = b.load(blocks.type, blocks.at(self.totals, i.index))
-            highest = b.load(blocks.type, blocks.at(self.highest, i.index))
-            norm = b.add(highest, FUNCTIONS["log"](b, total))
-            b.store(norm, blocks.at(self.highest, i.index))
             inverse = b.div(b.constant(blocks.type, 1.0), total)
+            if self.mask is not None:  # a query that may look nowhere has no sum
+                zero = b.zero(blocks.type)
+                inverse = b.select(b.compare("oeq", total, zero), zero, inverse)
+            b.store(inverse, blocks.at(self.totals, i.index))
+            if self.dropping is not None:
+                inverse = b.mul(inverse, self.dropping.factor)
             panel, lane = quotient(b, i.index, g.width), remainder(b, i.index, g.width)
             place = b.add(b.mul(panel, b.i64(g.width * g.value_features)), lane)
             self._turn_back(place, i.index, inverse)
         with b.loop(b.i64(0), left) as i:
-            b.store(b.load(g.element, blocks.at(self.highest, i.index)), blocks.at(norms, i.index))
+            to = blocks.at(norms, b.mul(i.index, b.i64(2)))
+            for n, source in enumerate((self.highest, self.totals)):
+                b.store(b.load(g.element, blocks.at(source, i.index)), blocks.at(to, n))
             source = blocks.at(self.plain, b.mul(i.index, b.i64(g.value_features)))
             target = blocks.at(result, b.mul(b.add(start, i.index), b.i64(stride)))
             for f in range(0, g.value_features, g.lanes):

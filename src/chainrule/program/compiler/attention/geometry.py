@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.program.compiler.attention.operations import BACKWARD
+from chainrule.program.compiler.attention.operations import BACKWARD, extras_of, inputs_of
 from chainrule.program.compiler.instructions import Instruction
 from chainrule.program.compiler.target import Target
 
@@ -34,6 +34,9 @@ class Geometry:
         lanes: Elements of a vector.
         tile_rows: Rows of a register tile.
         tile_vectors: Vectors of its row.
+        masked: Numbers are added to the scores: ``"keys"``, one for each key; ``"pairs"``, one for
+            each pair of a query and a key; empty: none are.
+        dropped: Weights are dropped at random.
     """
 
     batch: int
@@ -49,6 +52,8 @@ class Geometry:
     lanes: int
     tile_rows: int
     tile_vectors: int
+    masked: str = ""
+    dropped: bool = False
 
     @property
     def group(self) -> int:
@@ -78,7 +83,10 @@ class Geometry:
     @property
     def rows(self) -> int:
         """Keys of a block of the forward pass."""
-        return _least_waste(self.keys, [self.tile_rows * n for n in range(8, 17)])
+        sizes = [self.tile_rows * n for n in range(8, 17)]
+        if self.dropped:  # one draw has four words, for as many keys
+            sizes = [size for size in sizes if size % 4 == 0]
+        return _least_waste(self.keys, sizes)
 
     @property
     def block_queries(self) -> int:
@@ -109,7 +117,9 @@ def _least_waste(places: int, sizes: Iterable[int]) -> int:
 
 def geometry_of(x: Instruction, target: Target) -> Geometry:
     """The geometry of one of attention's instructions."""
-    query, key, value = x.operands[-3:]
+    query, key, value, *extras = inputs_of(x)
+    masked, dropped = x.attributes["masked"], x.attributes["dropped"]
+    mask, _ = extras_of(extras, masked, dropped)
     size = query.dtype.itemsize
     return Geometry(
         batch=query.shape[0],
@@ -125,6 +135,8 @@ def geometry_of(x: Instruction, target: Target) -> Geometry:
         lanes=target.lanes(size),
         tile_rows=target.matmul_rows,
         tile_vectors=target.matmul_vectors,
+        masked="" if mask is None else "keys" if mask.shape[2] == 1 else "pairs",
+        dropped=dropped,
     )
 
 

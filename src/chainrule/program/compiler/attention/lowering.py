@@ -8,12 +8,18 @@ from typing import Protocol
 from chainrule.ops.record import REGISTRY
 from chainrule.program.compiler import debug
 from chainrule.program.compiler.attention.backward import BackwardEmitter
-from chainrule.program.compiler.attention.blocks import operand_rows, result_rows, rows_of
+from chainrule.program.compiler.attention.blocks import (
+    numbers_of,
+    operand_rows,
+    result_rows,
+    rows_of,
+)
 from chainrule.program.compiler.attention.forward import ForwardEmitter
 from chainrule.program.compiler.attention.geometry import Geometry, flops, geometry_of
 from chainrule.program.compiler.attention.operations import FORWARD, OPS
 from chainrule.program.compiler.contractions import flat_offset
 from chainrule.program.compiler.emission.memory import Memory
+from chainrule.program.compiler.expressions import Load
 from chainrule.program.compiler.indices import Axis
 from chainrule.program.compiler.instructions import Block, Instruction, Tensor
 from chainrule.program.compiler.kernel_facts import origins, traffic
@@ -50,7 +56,8 @@ def bring_rows_to_memory(block: Block, is_virtual: Callable[[Instruction], bool]
     result: list[Instruction] = []
     for x in block.instructions:
         for position, operand in enumerate(x.operands) if is_attention(x) else ():
-            if not _in_rows(operand, is_leaf):
+            ready = _in_rows if len(operand.shape) == 4 else numbers_of
+            if not ready(operand, is_leaf):
                 spec = [(operand.shape, operand.dtype)]
                 copy = Instruction(REGISTRY["barrier"], [operand], {}, spec, x.origin)
                 result.append(copy)
@@ -76,10 +83,13 @@ def lower_attention(
     geometry = geometry_of(x, host.module.target)
     debug.tell(debug.NESTS, lambda: f"{x!r} as {geometry}")
     operands = operand_rows(x, is_leaf)
-    sources = list(dict.fromkeys(rows.load.tensor for rows in operands))
+    few = [y for y in x.operands if len(y.shape) < 4]
+    numbers = [element for y in few for element in numbers_of(y, is_leaf)]
+    loads = [*(rows.load for rows in operands), *(y for y in numbers if isinstance(y, Load))]
+    sources = list(dict.fromkeys(load.tensor for load in loads))
     host.owned += [r for r in x.results if r not in host.owned]
     if x.op is FORWARD:
-        first = ForwardEmitter(geometry, operands, result_rows(x.results[0]), x.results[1])
+        first = ForwardEmitter(geometry, operands, numbers, result_rows(x.results[0]), x.results[1])
         item = _item(host, [*sources, *x.results], first.emit, set(x.results))
         item.tasks, item.flops, item.title = first.tasks, flops(x, geometry), _title(geometry)
         items = [item]
@@ -89,7 +99,8 @@ def lower_attention(
         partial = Tensor((elements * geometry.features,), dtype, name="sums of parts")
         host.owned.append(partial)
         by_query, *by_keys = x.results
-        emitter = BackwardEmitter(geometry, operands, [*map(result_rows, x.results)], partial)
+        rows = [*map(result_rows, x.results)]
+        emitter = BackwardEmitter(geometry, operands, numbers, rows, partial)
         parts = _item(host, [*sources, *by_keys, partial], emitter.emit_parts, {*by_keys, partial})
         parts.tasks, parts.flops = emitter.tasks, flops(x, geometry)
         parts.title = f"gradients of {_title(geometry)}"
@@ -104,7 +115,9 @@ def lower_attention(
 
 def _title(g: Geometry) -> str:
     seen = "causal attention" if g.causal else "attention"
-    return f"{seen} {g.heads}x{g.queries}x{g.keys} of {g.features}"
+    title = f"{seen} {g.heads}x{g.queries}x{g.keys} of {g.features}"
+    title += f", a mask of {g.masked}" if g.masked else ""
+    return title + (", dropped" if g.dropped else "")
 
 
 def _item(host: Host, pointers: list[Tensor], emit: Write, writes: set[Tensor]) -> KernelItem:

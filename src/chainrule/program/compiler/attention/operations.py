@@ -3,15 +3,20 @@
 The Composites of ``nn.functional`` give one Array each: the result, its normalisers, the gradients
 in queries, keys and values. Kernels compute several of them at once; so those that share operands
 become results of one instruction.
+
+Behind queries, keys and values come what ``nn.functional.attention_composites`` says: a mask where
+``masked`` (the instructions have it as numbers to add), key words, limit and factor where
+``dropped``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.ops.kernels.philox import random_bits
 from chainrule.ops.origin import Origin
 from chainrule.ops.record import REGISTRY, Op
 from chainrule.program.compiler.instructions import Instruction, Tensor
@@ -28,20 +33,43 @@ _PULLBACKS = (
 Specs = tuple[tuple[tuple[int, ...], Any], ...]
 
 
+class Extras(NamedTuple):
+    """What may come behind queries, keys and values.
+
+    Args:
+        mask: Added to the scores, four axes of which some are 1; −inf: takes no part.
+        draw: Key words, the largest word that keeps a weight, and the factor of what is kept.
+    """
+
+    mask: Any = None
+    draw: tuple[Any, Any, Any] | None = None
+
+
+def extras_of(extras: Sequence[Any], masked: bool, dropped: bool) -> Extras:
+    """The last operands by their names."""
+    draw = (extras[-3], extras[-2], extras[-1]) if dropped else None
+    return Extras(extras[0] if masked else None, draw)
+
+
+def inputs_of(x: Instruction) -> Sequence[Tensor]:
+    """Queries, keys, values and what comes behind them."""
+    return x.operands if x.op is FORWARD else x.operands[3:]
+
+
 def _swapped(x: Any) -> tuple[int, ...]:
     """(batch, heads, places, features) → (batch, places, heads, features)."""
     batch, heads, places, features = x.shape
     return batch, places, heads, features
 
 
-def _infer_forward(query: Any, key: Any, value: Any, causal: bool, scale: float) -> Specs:
+def _infer_forward(query: Any, key: Any, value: Any, *extras: Any, **setting: Any) -> Specs:
     batch, heads, queries, _ = query.shape
     result = (batch, queries, heads, value.shape[3])
-    return (result, query.dtype), ((batch, heads, queries), query.dtype)
+    return (result, query.dtype), ((batch, heads, queries, 2), query.dtype)
 
 
 def _infer_backward(
-    g: Any, y: Any, normaliser: Any, query: Any, key: Any, value: Any, causal: bool, scale: float
+    g: Any, y: Any, norm: Any, query: Any, key: Any, value: Any, *extras: Any, **setting: Any
 ) -> Specs:
     return tuple((_swapped(x), x.dtype) for x in (query, key, value))
 
@@ -50,23 +78,45 @@ def _repeated(x: np.ndarray, heads: int) -> np.ndarray:
     return np.repeat(x, heads // x.shape[1], axis=1)
 
 
-def _scores(query: np.ndarray, key: np.ndarray, causal: bool, scale: float) -> np.ndarray:
+def _scores(
+    query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, causal: bool, scale: float
+) -> np.ndarray:
     scores = scale * np.einsum("bhqd,bhkd->bhqk", query, _repeated(key, query.shape[1]))
+    if mask is not None:
+        scores = scores + mask
     if causal:
         hidden = np.arange(key.shape[2]) > np.arange(query.shape[2])[:, None]
         scores[:, :, hidden] = -np.inf
     return scores
 
 
+def _kept(draw: tuple[np.ndarray, ...] | None, shape: tuple[int, ...]) -> np.ndarray | float:
+    """The factor of each weight: 0 or that of what is kept."""
+    if draw is None:
+        return 1.0
+    words, limit, factor = draw
+    return np.where(random_bits(words, shape) <= limit, factor, 0.0)
+
+
 def _evaluate_forward(
-    query: np.ndarray, key: np.ndarray, value: np.ndarray, causal: bool, scale: float
+    query: np.ndarray,
+    key: np.ndarray,
+    value: np.ndarray,
+    *extras: np.ndarray,
+    causal: bool,
+    scale: float,
+    masked: bool,
+    dropped: bool,
 ) -> tuple[np.ndarray, ...]:
-    scores = _scores(query, key, causal, scale)
-    highest = scores.max(axis=-1, keepdims=True)
+    mask, draw = extras_of(extras, masked, dropped)
+    scores = _scores(query, key, mask, causal, scale)
+    highest = np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(query.dtype).min)
     weights = np.exp(scores - highest)
     total = weights.sum(axis=-1, keepdims=True)
-    y = np.einsum("bhqk,bhkd->bqhd", weights / total, _repeated(value, query.shape[1]))
-    normaliser = (highest + np.log(total))[..., 0]
+    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total != 0.0)
+    weights = weights * inverse * _kept(draw, weights.shape)
+    y = np.einsum("bhqk,bhkd->bqhd", weights, _repeated(value, query.shape[1]))
+    normaliser = np.concatenate([highest, inverse], axis=-1)
     return y.astype(query.dtype), normaliser.astype(query.dtype)
 
 
@@ -77,16 +127,22 @@ def _evaluate_backward(
     query: np.ndarray,
     key: np.ndarray,
     value: np.ndarray,
+    *extras: np.ndarray,
     causal: bool,
     scale: float,
+    masked: bool,
+    dropped: bool,
 ) -> tuple[np.ndarray, ...]:
     heads, groups = query.shape[1], key.shape[1]
-    weights = np.exp(_scores(query, key, causal, scale) - normaliser[..., None])
-    by_weights = np.einsum("bhqd,bhkd->bhqk", g, _repeated(value, heads))
+    mask, draw = extras_of(extras, masked, dropped)
+    highest, inverse = normaliser[..., :1], normaliser[..., 1:]
+    weights = np.exp(_scores(query, key, mask, causal, scale) - highest) * inverse
+    kept = _kept(draw, weights.shape)
+    by_weights = kept * np.einsum("bhqd,bhkd->bhqk", g, _repeated(value, heads))
     by_scores = scale * weights * (by_weights - (g * y).sum(axis=-1, keepdims=True))
     by_query = np.einsum("bhqk,bhkd->bqhd", by_scores, _repeated(key, heads))
     by_key = np.einsum("bhqk,bhqd->bkhd", by_scores, query)
-    by_value = np.einsum("bhqk,bhqd->bkhd", weights, g)
+    by_value = np.einsum("bhqk,bhqd->bkhd", weights * kept, g)
     shared = [
         x.reshape((*x.shape[:2], groups, heads // groups, x.shape[3])).sum(axis=3)
         for x in (by_key, by_value)
@@ -101,7 +157,7 @@ def _no_batch(*_: Any, **__: Any) -> Any:
 FORWARD = Op(
     name="attention_forward",
     family="attention",
-    arity=3,
+    arity=None,
     infer=_infer_forward,
     evaluate=_evaluate_forward,
     vjp=None,
@@ -109,13 +165,14 @@ FORWARD = Op(
     batch=_no_batch,
     multiple=True,
 )
-"""``(query, key, value)`` → result (batch, places, heads, features), normalisers (batch, heads,
-places)."""
+"""``(query, key, value, …)`` → result (batch, places, heads, features), normalisers (batch, heads,
+places, 2): the largest score of a row, and one over the sum of exp(score − largest); 0 where a
+query may look nowhere."""
 
 BACKWARD = Op(
     name="attention_backward",
     family="attention",
-    arity=6,
+    arity=None,
     infer=_infer_backward,
     evaluate=_evaluate_backward,
     vjp=None,
@@ -123,8 +180,8 @@ BACKWARD = Op(
     batch=_no_batch,
     multiple=True,
 )
-"""``(cotangent, result, normalisers, query, key, value)`` → gradients in the last three, each
-(batch, places, heads, features)."""
+"""``(cotangent, result, normalisers, query, key, value, …)`` → gradients in query, key and value,
+each (batch, places, heads, features)."""
 
 OPS = (FORWARD.name, BACKWARD.name)
 
@@ -163,28 +220,54 @@ class Attentions:
             instructions: Where instructions are appended.
             origin: Of new instructions.
         """
-        setting = (id(instructions), *sorted(attributes.items()))
-        if name == "attention_normaliser":
-            known = self._made.get(("normaliser", *operands, *setting))
-            return None if known is None else known.results[1]
-        if name not in ("attention", *_PULLBACKS) or not pays(*operands[-3:]):
+        if name not in ("attention", "attention_normaliser", *_PULLBACKS):
             return None
-        if name == "attention":
-            made = Instruction(FORWARD, operands, attributes, _forward_specs(operands), origin)
+        place = (id(instructions), *(attributes[x] for x in ("causal", "scale", "masked")))
+        if name == "attention_normaliser":
+            known = self._made.get(("normaliser", *operands, *place))
+            return None if known is None else known.results[1]
+        inputs = operands if name == "attention" else operands[3:]
+        if not pays(*inputs[:3]):
+            return None
+        key = (name == "attention", *operands, *place, attributes["dropped"])
+        made = self._made.get(key)
+        if made is None:
+            op = FORWARD if name == "attention" else BACKWARD
+            given = list(operands)
+            if attributes["masked"]:
+                at = len(operands) - len(inputs) + 3
+                given[at] = _as_numbers(operands[at], inputs, instructions, origin)
+            specs = op.infer(*given, **attributes)
+            made = self._made[key] = Instruction(op, given, attributes, list(specs), origin)
             instructions.append(made)
-            self._made["normaliser", *operands[:2], *setting] = made
-            return _turned(made.results[0], instructions, origin)
-        key = ("pullback", *operands, *setting)
-        if key not in self._made:
-            specs = [(_swapped(x), x.dtype) for x in operands[-3:]]
-            self._made[key] = Instruction(BACKWARD, operands, attributes, specs, origin)
-            instructions.append(self._made[key])
-        return _turned(self._made[key].results[_PULLBACKS.index(name)], instructions, origin)
+        if name != "attention":
+            return _turned(made.results[_PULLBACKS.index(name)], instructions, origin)
+        mask = operands[3 : 3 + int(attributes["masked"])]
+        self._made["normaliser", *operands[:2], *mask, *place] = made
+        return _turned(made.results[0], instructions, origin)
 
 
-def _forward_specs(operands: Sequence[Tensor]) -> list[tuple[tuple[int, ...], Any]]:
-    query, key, value = operands
-    return list(_infer_forward(query, key, value, False, 1.0))
+def _as_numbers(
+    mask: Tensor, inputs: Sequence[Tensor], instructions: list[Instruction], origin: Origin
+) -> Tensor:
+    """A mask as numbers to add, with a number for each key."""
+
+    def emit(name: str, *operands: Tensor, **attributes: Any) -> Tensor:
+        op = REGISTRY[name]
+        spec = op.infer(*operands, **attributes)
+        made = Instruction(op, list(operands), attributes, [spec], origin)
+        instructions.append(made)
+        return made.result
+
+    query, key = inputs[:2]
+    shape = (*mask.shape[:3], key.shape[2])
+    if mask.shape != shape:
+        mask = emit("broadcast_to", mask, shape=shape)
+    if mask.dtype != np.bool_:
+        return mask
+    numbers = [Tensor((), query.dtype, constant=np.array(x, query.dtype)) for x in (0.0, -np.inf)]
+    seen, hidden = (emit("broadcast_to", x, shape=shape) for x in numbers)
+    return emit("where", mask, seen, hidden)
 
 
 def _turned(x: Tensor, instructions: list[Instruction], origin: Origin) -> Tensor:

@@ -41,7 +41,8 @@ from chainrule.program.compiler.table import (
 )
 
 WORTH_DRAWING = 200.0  # microseconds of a kernel from which an uneven split costs more than draws
-DRAWS = 16  # pieces a thread draws of one kernel, at most
+DRAWS = 16  # pieces a thread would draw of one kernel if all were large, at most
+LAST = 4  # the last tasks, one in so many, are drawn in pieces so many times smaller
 
 
 class Driver:
@@ -164,17 +165,20 @@ class Driver:
     def _draw(self, item: KernelItem) -> None:
         """Threads draw pieces from a counter, so that none waits for a slower one for long.
 
-        Every second kernel begins with the last piece: what the one before wrote last is likely
-        to be in the cache still.
+        The last pieces are small: who draws the last one keeps the others waiting. Every second
+        kernel begins with the last task: what the one before wrote last is likely to be in the
+        cache still.
 
         The counter only grows: a run of the kernel takes one draw for each piece and one more for
         each thread, which finds nothing left; every thread keeps count of the runs.
         """
         b = self.b
         tasks = b.i64(item.tasks)
-        parts = b.mul(self.threads, b.i64(DRAWS))
-        size = b.binary("udiv", b.add(tasks, b.sub(parts, b.i64(1))), parts)
-        pieces = b.binary("udiv", b.add(tasks, b.sub(size, b.i64(1))), size)
+        size = _quotient_up(b, tasks, b.mul(self.threads, b.i64(DRAWS)))
+        small = _quotient_up(b, size, b.i64(LAST))
+        large = b.binary("udiv", b.i64(item.tasks - item.tasks // LAST), size)
+        before_small = b.mul(large, size)
+        pieces = b.add(large, _quotient_up(b, b.sub(tasks, before_small), small))
         counter = b.offset(self.counters, 8 * self.n_drawn, "i64")
         self.n_drawn += 1
         backwards = self.n_drawn % 2 == 0
@@ -184,12 +188,14 @@ class Driver:
             drawn = b.define("i64", f"atomicrmw add ptr {counter.name}, i64 1 monotonic")
             piece = b.sub(drawn, first)
             stop_unless(b.compare("ult", piece, pieces))
+            is_large = b.compare("ult", piece, large)
+            late = b.add(before_small, b.mul(b.sub(piece, large), small))
+            begin = b.select(is_large, b.mul(piece, size), late)
+            end = b.add(begin, b.select(is_large, size, small))
+            end = b.select(b.compare("ugt", end, tasks), tasks, end)
             if backwards:
-                piece = b.sub(b.sub(pieces, b.i64(1)), piece)
-            begin = b.mul(piece, size)
-            end = b.add(begin, size)
-            over = b.compare("ugt", end, tasks)
-            self._call(item, begin, b.select(over, tasks, end))
+                begin, end = b.sub(tasks, end), b.sub(tasks, begin)
+            self._call(item, begin, end)
         b.store(b.add(first, b.add(pieces, self.threads)), before)
 
     def _share(self, tasks: int) -> tuple[Value, Value]:
@@ -295,6 +301,11 @@ class Driver:
     def _truth(self, tensor: Tensor) -> Value:
         raw = self.b.load("i8", self._address(tensor))
         return arithmetic.from_memory(self.b, raw, tensor.dtype)
+
+
+def _quotient_up(b: Builder, x: Value, y: Value) -> Value:
+    """x / y, rounded up."""
+    return b.binary("udiv", b.add(x, b.sub(y, b.i64(1))), y)
 
 
 def emit_report(module: Module) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from chainrule.program.compiler.contractions import Contraction
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.values import Emitter
-from chainrule.program.compiler.expressions import Load, Local
+from chainrule.program.compiler.expressions import Apply, Expression, Load, Local
 from chainrule.program.compiler.indices import Axis, Index
 from chainrule.program.compiler.instructions import Tensor
-from chainrule.program.compiler.kernels import InnerLoop, Kernel, Store
+from chainrule.program.compiler.kernels import EXPENSIVE, InnerLoop, Kernel, Store
 from chainrule.program.compiler.llvm import arithmetic
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.types import lanes_of
@@ -16,6 +16,8 @@ from chainrule.program.compiler.lowering.elements import loads, lookups
 from chainrule.program.compiler.products.planning import Plan, Stage
 from chainrule.program.compiler.products.product import Access
 
+# each number made of the one before: two chains side by side take little longer than one
+CHAINS = EXPENSIVE - {"divide", "sqrt", "floor_divide", "remainder"}
 FITS_CACHE = 1 << 17  # bytes: less than this stays in the second-level cache from step to step
 
 
@@ -62,10 +64,19 @@ class ProductEmitter:
         access = self._access(b, emitter)
         if stage == self.plan.stages[-1]:
             written = frozenset(s.tensor for s in self.loop.statements)
-            values = [*self.loop.values.values()]
-            values += [s.value for s in self.loop.statements if isinstance(s, Store)]
-            emitter.hoist(values, written)
-        self.plan.emit(b, stage, begin, end, access, lambda *a: self._epilogue(emitter, *a))
+            emitter.hoist(self._values(), written)
+        nodes = {node for value in self._values() for node in value.walk()}
+        chained = any(isinstance(x, Apply) and x.op in CHAINS for x in nodes)
+        self.plan.emit(
+            b,
+            stage,
+            begin,
+            end,
+            access,
+            lambda *a: self._epilogue(emitter, *a),
+            inline=False if chained else None,
+            together=chained,
+        )
         emitter.leave(x.batch)
 
     def _access(self, b: Builder, emitter: Emitter) -> Access:
@@ -115,11 +126,14 @@ class ProductEmitter:
             access.prefetch = prefetch
         return access
 
+    def _values(self) -> list[Expression]:
+        """What the epilogue computes."""
+        stored = [s.value for s in self.loop.statements if isinstance(s, Store)]
+        return [*self.loop.values.values(), *stored]
+
     def _read_once(self) -> list[Load]:
         """What the epilogue reads of large tensors at known places: worth asking for early."""
-        values = [*self.loop.values.values()]
-        values += [s.value for s in self.loop.statements if isinstance(s, Store)]
-        found = dict.fromkeys(load for value in values for load in loads(value))
+        found = dict.fromkeys(load for value in self._values() for load in loads(value))
         return [
             load
             for load in found
@@ -133,6 +147,7 @@ class ProductEmitter:
     ) -> None:
         x = self.contraction
         wide = lanes_of(value.type)
+        usual, emitter.lanes = emitter.lanes, max(wide, emitter.lanes)
         emitter.active = lanes
         emitter.enter(x.row, m)
         emitter.enter(x.column, n, vectorised=wide > 1)
@@ -145,7 +160,7 @@ class ProductEmitter:
         del emitter.locals[x.instruction.result]
         emitter.leave(x.column)
         emitter.leave(x.row)
-        emitter.active = emitter.lanes
+        emitter.active = emitter.lanes = usual
 
 
 def flattened(kernel: Kernel, contraction: Contraction) -> InnerLoop:

@@ -106,6 +106,7 @@ def emit_outer(
     access: Access,
     epilogue: Epilogue,
     inline: bool,
+    together: bool = False,
 ) -> None:
     """Write tasks ``begin`` to ``end`` of a product in outer form.
 
@@ -118,19 +119,27 @@ def emit_outer(
         epilogue: Called with the sums.
         inline: Write the epilogue once for every vector of a tile, on registers; else once for a
             row, in a loop over the tile's rows, from a buffer.
+        together: Give the epilogue two neighbours in a row as one vector of twice the lanes.
     """
     if form.tasks:
-        _Writer(form, builder, access, epilogue, inline).tasks(begin, end)
+        _Writer(form, builder, access, epilogue, inline, together).tasks(begin, end)
 
 
 class _Writer:
     def __init__(
-        self, form: OuterForm, builder: Builder, access: Access, epilogue: Epilogue, inline: bool
+        self,
+        form: OuterForm,
+        builder: Builder,
+        access: Access,
+        epilogue: Epilogue,
+        inline: bool,
+        together: bool,
     ) -> None:
         self.form = form
         self.builder = builder
         self.access = access
         self.epilogue = epilogue
+        self.together = together and form.lanes > 1
         self.inline = inline and form.depth_blocks == 1
         self.type = vector(form.product.element, form.lanes)
         rows = form.task_tiles * form.rows.size if form.depth_blocks > 1 else form.rows.size
@@ -218,12 +227,8 @@ class _Writer:
         sums = self._sums(m, height, n, columns, start, stop, zeros)
         if self.inline:
             for i in range(height):
-                for j, (first, lanes) in enumerate(parts):
-                    row, column = (
-                        builder.add(m, builder.i64(i)),
-                        builder.add(n, builder.i64(first)),
-                    )
-                    self.epilogue(builder, row, column, sums[i * len(parts) + j], lanes)
+                row = builder.add(m, builder.i64(i))
+                self._row_epilogue(row, n, columns, sums[i * len(parts) : (i + 1) * len(parts)])
             return
         for i in range(height):
             for j in range(len(parts)):
@@ -256,10 +261,21 @@ class _Writer:
     def _rows_epilogue(self, m: Value, height: Value, n: Value, columns: int) -> None:
         builder = self.builder
         with counting(builder, builder.i64(0), height) as row:
-            for j, (first, lanes) in enumerate(vectors_of(columns, self.form.lanes)):
-                x = builder.load(self.type, self._slot(row.index, j))
-                column = builder.add(n, builder.i64(first))
-                self.epilogue(builder, builder.add(m, row.index), column, x, lanes)
+            count = len(list(vectors_of(columns, self.form.lanes)))
+            sums = [builder.load(self.type, self._slot(row.index, j)) for j in range(count)]
+            self._row_epilogue(builder.add(m, row.index), n, columns, sums)
+
+    def _row_epilogue(self, row: Value, n: Value, columns: int, sums: list[Value]) -> None:
+        builder, wide = self.builder, self.form.lanes
+        parts = list(vectors_of(columns, wide))
+        while parts:
+            (first, lanes), *rest = parts
+            x, *others = sums
+            if self.together and rest and rest[0][1] == wide:
+                x, lanes = builder.shuffle(x, others[0], range(2 * wide)), 2 * wide
+                rest, others = rest[1:], others[1:]
+            self.epilogue(builder, row, builder.add(n, builder.i64(first)), x, lanes)
+            parts, sums = rest, others
 
     def _sums(
         self,

@@ -85,6 +85,7 @@ class Plan:
         epilogue: Epilogue | None = None,
         *,
         inline: bool | None = None,
+        together: bool = False,
     ) -> None:
         """Write tasks ``begin`` to ``end`` of a stage into a function.
 
@@ -98,6 +99,8 @@ class Plan:
             inline: Write the epilogue once for every vector of a tile, with the sums in registers
                 (right for a short one); or once for a row of vectors, in a loop (right for a long
                 one). None: by the depth.
+            together: The epilogue takes vectors of twice the lanes too: where one number is made of
+                another again and again, two such chains side by side take little longer than one.
         """
         if stage.name == "pack_b" and self.pack_columns is not None:
             self.pack_columns.emit(builder, begin, end, access)
@@ -110,7 +113,7 @@ class Plan:
         else:
             short = self.product.depth <= INLINE_DEPTH if inline is None else inline
             packed = self._packed_access(builder, access)
-            emit_outer(self.form, builder, begin, end, packed, epilogue, short)
+            emit_outer(self.form, builder, begin, end, packed, epilogue, short, together)
 
     def _packed_access(self, builder: Builder, access: Access) -> Access:
         scratch, pack = access.scratch, self.pack_columns

@@ -142,6 +142,20 @@ def test_sums_leave_the_loop_and_what_else_is_collected_stays():
     assert control(block).attributes["n_carry"] == 1
 
 
+def test_what_stays_in_a_sum_may_be_read_as_it_is():
+    def function(xs, ys, zs):
+        def step(total, parts):
+            x, y, z = parts
+            return total + x.T @ y + z, None
+
+        return [cr.scan(step, cr.ones((4, 5), dtype=cr.float64), (xs, ys, zs))[0]]
+
+    arrays = values((6, 3, 4), (6, 3, 5), (6, 4, 5))
+    block = apply_pass(loop_products, function, *arrays, rtol=1e-14)
+    dead_code(block)
+    assert products_inside(control(block)) == 0
+
+
 def test_products_of_many_rows_stay_inside():
     def function(xs, w):
         return [cr.scan(lambda s, x: (s + cr.sum(x @ w), None), 0.0, xs)[0]]

@@ -293,9 +293,9 @@ class _Scan:
         """What is left to add up in the loop."""
         total = carry
         for x in rest:
-            assert x.producer is not None
+            of = self.scan if x.producer is None else x.producer
             lifter = Lifter(self.length, {})
-            total = lifter.emit("add", total, x, origin=x.producer.origin)
+            total = lifter.emit("add", total, x, origin=of.origin)
             self.body.instructions += lifter.made
         return total
 

@@ -153,37 +153,35 @@ class BoundProgram:
         self._frames.append(pair)
         return outputs if self._order is None else [outputs[number] for number in self._order]
 
-    def in_short(self) -> Callable[[np.ndarray], list[np.ndarray]] | None:
-        """``run`` of one free array, for small code with small outputs; None for other code."""
+    def in_short(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """``run`` of one free array, for small code with one small output; None for other code."""
         small = all(is_small for *_, is_small in self._outputs)
         if not (self._alone and small and self._order is None and not self._scalars):
             return None
-        if len(self._free) != 1:
+        if len(self._free) != 1 or len(self._outputs) != 1:
             return None
         ((place, dtype),) = self._free
-        outs = [(out, shape, kind) for out, shape, kind, _ in self._outputs]
+        ((out, shape, kind, _),) = self._outputs
         frames, entry, empty = self._frames, self.code.entry, np.empty
 
-        def run(value: np.ndarray) -> list[np.ndarray]:
+        def run(value: np.ndarray) -> np.ndarray:
             flags = value.flags
             if value.dtype is not dtype or not (flags.c_contiguous and flags.aligned):
-                return self.run([value])
+                return self.run([value])[0]
             try:
                 pair = frames.pop()
             except IndexError:
                 pair = self._frame()
             frame = pair[0]
-            table, outputs = frame.table, []
+            table = frame.table
             table[place] = address(value)
-            for out, shape, kind in outs:
-                array = empty(shape, kind)
-                table[out] = address(array)
-                outputs.append(array)
+            array = empty(shape, kind)
+            table[out] = address(array)
             run_alone(entry, frame.address)
             if (error := frame.error)[0]:
                 self.code.raise_index_error(error[0], error[1])
             frames.append(pair)
-            return outputs
+            return array
 
         return run
 

@@ -136,6 +136,25 @@ def test_a_large_text_is_encoded_into_the_run_folder(folder, monkeypatch, tmp_pa
     text = (folder / "text.txt").read_text()
     assert parts.validation.n_predictions == len(text) - int(0.9 * len(text)) - 1
     assert parts.characters_per_token == 1.0
+    assert not parts.is_sampled
+
+
+def test_of_a_large_text_a_sample_validates_while_training(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(text_recipe, "MOST_VALIDATED", 30)
+    shown = call("train", folder / "text.txt", "--model", "char-rnn", *small("--context", 8),
+                 "--steps", 3, "--out", tmp_path)  # fmt: skip
+    text = (folder / "text.txt").read_text()
+    held_out = len(text) - int(0.9 * len(text))
+    windows = (held_out - 1) // 8
+    sampled = -(-windows // -(-held_out // 30))
+    assert f"{held_out} to validate" in shown
+    assert f"validated every 3 on {sampled * 8} characters" in shown
+    (run,) = tmp_path.iterdir()
+    assert f"chainrule evaluate {run}" in "".join(shown.split("\n"))
+    whole = call("evaluate", run).split("validation loss")[1].split()[0]
+    sample = shown.split("validation loss")[1].split()[0].rstrip(",")
+    assert whole != sample
+    assert abs(float(whole) - float(sample)) < 0.2
 
 
 @pytest.mark.parametrize(

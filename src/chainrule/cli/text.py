@@ -127,13 +127,14 @@ def _train_writer(recipe: TextRecipe, tokenizer: Tokenizer, run: Path, fit: dict
     trainer = recipe.trainer(model, len(parts.train))
     output.print(
         f"{recipe.source_name}: {parts.n_train:,} {_unit(recipe)} to train on, "
-        f"{parts.validation.n_predictions + 1:,} to validate",
+        f"{parts.n_held_out:,} to validate",
         markup=False,
     )
     _introduce(recipe, model, tokenizer, run)
     output.print(
         f"{recipe.n_rounds * recipe.steps_a_round:,} steps of {recipe.batch_size} × "
         f"{recipe.context}, validated every {recipe.steps_a_round}"
+        + (f" on {parts.validation.n_predictions:,} {_unit(recipe)}" if parts.is_sampled else "")
     )
     trainer.fit(
         parts.train,
@@ -148,6 +149,8 @@ def _train_writer(recipe: TextRecipe, tokenizer: Tokenizer, run: Path, fit: dict
         f"[bold]validation loss {loss:.4f}[/], perplexity {figures['perplexity']:.3f}, "
         f"{figures['bits_per_character']:.4f} bits per character"
     )
+    if parts.is_sampled:
+        output.print(f"on the whole part: chainrule evaluate {run}", markup=False)
     output.print(f"to read on: chainrule generate {run}", markup=False)
 
 
@@ -194,7 +197,7 @@ def evaluate_text(run: Path, batch_size: int) -> None:
     """Measure on the validation part of a text, or on the test part of labelled ones."""
     recipe, tokenizer, _, trainer = open_run(run)
     if recipe.writes:
-        parts = recipe.language_parts(tokenizer, run)
+        parts = recipe.language_parts(tokenizer, run, sampled=False)
         figures = trainer.evaluate(parts.validation, batch_size=min(batch_size, 256))
         figures |= language_figures(figures["loss"], parts.characters_per_token)
         for name, value in figures.items():

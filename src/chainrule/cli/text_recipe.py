@@ -61,6 +61,8 @@ LEAST_SAVED = 0.2
 STEPS_A_ROUND = 250
 #: texts up to this size are encoded in memory, larger ones into a file in the run folder
 MEMORY_BYTES = 256 << 20
+#: tokens that are validated on while a language model is trained, about; of larger texts a sample
+MOST_VALIDATED = 1 << 18
 #: tokens of a text that are decoded to learn how long they are
 MEASURED_TOKENS = 1 << 20
 MIDDLING = {"optimizer": "adam", "learning_rate": 2e-3, "weight_decay": 0.0, "max_norm": 1.0}
@@ -87,15 +89,22 @@ class LanguageParts(NamedTuple):
 
     Args:
         train: Random windows.
-        validation: The whole part, once.
+        validation: The whole part, once, or windows at equal distances of it.
         characters_per_token: Of the validation part.
         n_train: Tokens that are trained on.
+        n_held_out: Tokens of the whole validation part.
     """
 
     train: TokenWindows
     validation: TokenWindows
     characters_per_token: float
     n_train: int
+    n_held_out: int
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether not all of the validation part is validated on."""
+        return len(self.validation) < (self.n_held_out - 1) // self.validation.length
 
 
 def _refuse_for_model(model: str, asked: Mapping[str, Any]) -> None:
@@ -293,12 +302,15 @@ class TextRecipe:
     def _limited(self, text: str) -> str:
         return text[: self.limit] if self.limit else text
 
-    def language_parts(self, tokenizer: Tokenizer, run: Path) -> LanguageParts:
+    def language_parts(
+        self, tokenizer: Tokenizer, run: Path, *, sampled: bool = True
+    ) -> LanguageParts:
         """The text as windows to train and to validate on.
 
         Args:
             tokenizer: Gives the tokens.
             run: A file with the tokens is kept there if the text is large.
+            sampled: Of a large text, about ``MOST_VALIDATED`` tokens validate; False: all.
 
         Raises:
             DataError: The text is too short.
@@ -318,10 +330,18 @@ class TextRecipe:
             random_windows(
                 tokens[:border], self.context, per_epoch=self.steps_a_round * self.batch_size
             ),
-            strided_windows(held_out, self.context, whole=True),
+            self._validation(held_out, sampled),
             len(tokenizer.decode(sample)) / len(sample),
             border,
+            len(held_out),
         )
+
+    def _validation(self, held_out: np.ndarray, sampled: bool) -> TokenWindows:
+        if len(held_out) <= MOST_VALIDATED:
+            return strided_windows(held_out, self.context, whole=True)
+        windows = strided_windows(held_out, self.context)  # copies nothing
+        every = -(-len(held_out) // MOST_VALIDATED) if sampled else 1
+        return TokenWindows(windows.inputs[::every], windows.targets[::every])
 
     def _tokens(self, tokenizer: Tokenizer, run: Path) -> np.ndarray:
         if self.source == "shakespeare" or self.limit:

@@ -81,6 +81,63 @@ def test_the_function_agrees_with_pytorch(name):
         compare(peer, "qkv", (q, k, v), ours, engine)
 
 
+MASKS = {
+    "filling": (np.arange(100) < np.array([[37], [100]]))[:, None, None],
+    "pairs": chance(98, 100),
+    "numbers": normal(2, 98, 100, seed=8),
+}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_in_tiles_agree_with_pytorch(name):
+    torch = pytest.importorskip("torch")
+    mask, causal = MASKS[name], name == "numbers"
+    q, k, v = normal(2, 2, 98, 16), normal(2, 2, 100, 16, seed=1), normal(2, 2, 100, 16, seed=2)
+    theirs = torch.from_numpy(mask)
+    if causal:
+        hidden = np.where(np.tri(98, 100, dtype=bool), mask, -np.inf)
+        theirs = torch.from_numpy(hidden).double()
+
+    def peer(q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, theirs)
+
+    def ours(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+
+    compare(peer, "qkv", (q, k, v), ours, None)
+
+
+def test_the_same_weights_are_dropped_whether_they_are_asked_for_or_not():
+    layer = nn.MultiheadAttention(32, 2, dropout=0.4, batch_first=True)
+    x, filling = normal(2, 96, 32), np.arange(96) >= np.array([[50], [96]])
+
+    def outputs(layer, x, shown):
+        return layer(x, x, x, filling, need_weights=shown)[0]
+
+    found = []
+    for engine in ENGINES:
+        for shown in (True, False):
+            cr.random.seed(4)
+            found.append(cr.compile(outputs, engine=engine)(layer, x, shown).numpy())
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0, atol=2e-6)
+
+
+def test_slopes_of_a_learned_bias_agree_with_differences():
+    q, k, v = (normal(1, 2, 3, 4, seed=n).astype("float64") for n in range(3))
+    bias = normal(2, 3, 3, seed=7).astype("float64")
+    bias[0, 1] = -np.inf
+    bias[1, :, 0] = -np.inf
+    seen = np.where(np.isinf(bias), 0.0, 1.0)
+
+    def loss(b):
+        y = F.scaled_dot_product_attention(q, k, v, bias + b * seen, is_causal=True)
+        return (y * y).sum() + y.sum()
+
+    cr.check_gradients(loss, [np.zeros_like(bias)])
+
+
 def test_masks_of_bools_and_of_infinities_mean_the_same():
     q, k, v = normal(2, 3, 4), normal(2, 5, 4, seed=1), normal(2, 5, 4, seed=2)
     allowed = chance(3, 5)

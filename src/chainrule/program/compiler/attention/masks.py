@@ -48,8 +48,8 @@ class ForwardMask:
         self.b, self.blocks, self.memory, self.rows = blocks.b, blocks, memory, rows
         g = self.geometry
         if g.masked == "pairs":
-            # a vector that begins before the block, where keys end within one, has room in front
-            room = blocks.room((g.lanes + g.rows) * g.width)
+            # vectors may begin before the block, where keys end within one, and end behind it
+            room = blocks.room((2 * g.lanes + g.rows) * g.width)
             self.tile = blocks.at(room, g.lanes * g.width)
 
     @property

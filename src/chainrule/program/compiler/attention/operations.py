@@ -236,10 +236,11 @@ class Attentions:
             known = self._made.get(("normaliser", *operands, *place))
             return None if known is None else known.results[1]
         inputs = operands if name == "attention" else operands[3:]
-        if not pays(*inputs[:3], attributes["causal"]):
+        query, key, value = inputs[:3]
+        if not pays(query, key, value, attributes["causal"]):
             return None
-        key = (name == "attention", *operands, *place, attributes["dropped"])
-        made = self._made.get(key)
+        setting = (name == "attention", *operands, *place, attributes["dropped"])
+        made = self._made.get(setting)
         if made is None:
             op = FORWARD if name == "attention" else BACKWARD
             given = list(operands)
@@ -247,7 +248,7 @@ class Attentions:
                 at = len(operands) - len(inputs) + 3
                 given[at] = _as_numbers(operands[at], inputs, instructions, origin)
             specs = op.infer(*given, **attributes)
-            made = self._made[key] = Instruction(op, given, attributes, list(specs), origin)
+            made = self._made[setting] = Instruction(op, given, attributes, list(specs), origin)
             instructions.append(made)
         if name != "attention":
             return _turned(made.results[_PULLBACKS.index(name)], instructions, origin)

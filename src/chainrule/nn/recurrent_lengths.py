@@ -32,7 +32,9 @@ def _reordered_vjp(
 def leading_rows(x: Value, n: Value) -> Value:
     """x itself; promises that a loop's step hands on unchanged what it carries of rows from n on.
 
-    The compiler does not compute them.
+    The compiler does not compute them, and what the step stacks may be 0 in these rows where a
+    derivative reads it. So the step must also be one whose derivatives stay finite there: sums,
+    products, sigmoid and tanh, as in recurrent layers, but no quotient of what it computed.
 
     Args:
         x: (rows, ...), of what a loop carries.

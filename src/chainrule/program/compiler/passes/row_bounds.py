@@ -4,9 +4,10 @@ Reason: sequences of a batch end at different steps. Where they are sorted by le
 are over are the last rows, and a step that leaves them out saves their work.
 
 The graph says it by the Composite ``leading_rows(x, n)``, which is x itself and promises: from row
-n on the step hands on what it carries unchanged, and nothing depends on what it stacks. Imported,
-it is an instruction of the compiler's own in the loop's body, which gives nothing and is read by
-nobody; ``loop_products`` leaves products in such a loop, and the lowering computes those rows.
+n on the step hands on what it carries unchanged, and nothing depends on what it stacks, which may
+as well be 0. Imported, it is an instruction of the compiler's own in the loop's body, which gives
+nothing and is read by nobody; ``loop_products`` leaves products in such a loop, and the lowering
+computes the rows in front.
 """
 
 from __future__ import annotations

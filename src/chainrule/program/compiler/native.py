@@ -165,8 +165,8 @@ class BoundProgram:
         frames, entry, empty = self._frames, self.code.entry, np.empty
 
         def run(value: np.ndarray) -> np.ndarray:
-            flags = value.flags
-            if value.dtype is not dtype or not (flags.c_contiguous and flags.aligned):
+            # writeable too, which costs less to ask and nearly every array is
+            if value.dtype is not dtype or not value.flags.carray:
                 return self.run([value])[0]
             try:
                 pair = frames.pop()

@@ -326,10 +326,25 @@ class Builder:
             if len(piece) < lanes_of(x.type):
                 part = self.shuffle(x, x, range(first, first + len(piece)))
             place = self.offset(pointer, first, element_of(x.type))
+            count = sum(piece)
             if all(piece):
                 self.store(part, place)
+            elif all(piece[:count]):
+                self._store_first(part, place, count)
             else:
                 self.masked_store(part, place, self._mask(piece, None, first))
+
+    def _store_first(self, x: Value, pointer: Value, count: int) -> None:
+        """Store the first lanes in pieces: masked stores take AMD's processors 20 times as long."""
+        element, first = element_of(x.type), 0
+        while first < count:
+            size = 1 << (count - first).bit_length() - 1
+            place = self.offset(pointer, first, element)
+            if size == 1:
+                self.store(self.extract(x, first), place)
+            else:
+                self.store(self.shuffle(x, x, range(first, first + size)), place)
+            first += size
 
     def _registers(
         self, type_: str, wanted: Sequence[bool]

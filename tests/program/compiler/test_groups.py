@@ -4,7 +4,18 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+import chainrule as cr
 from chainrule import nn, ops, optim
+from chainrule.array import asarray
+from chainrule.program.compiler import lower
+from chainrule.program.compiler.compiling import plan
+from chainrule.program.compiler.early import early_founders
+from chainrule.program.compiler.native import assemble_epoch
+from chainrule.program.compiler.target import TARGETS
+from chainrule.program.steps import prepare_steps
 
 sys.path.insert(0, str(Path(__file__).parent))
 from listed_programs import floats, program, training
@@ -23,3 +34,45 @@ def test_weights_are_updated_in_place_when_the_global_norm_is_known():
     before = re.findall(r"(\S+) multiply add sqrt divide subtract:", found)
     assert before, found
     assert "sum" not in before, found
+
+
+def updates(found):
+    """Numbers of the lines that update the last layer, send gradients through the second, check."""
+    lines = found.splitlines()
+    last = next(i for i, x in enumerate(lines) if "sqrt" in x and x.endswith("of 4 back"))
+    below = next(i for i, x in enumerate(lines) if "multiply 640x700x700" in x and "of 2 back" in x)
+    return last, below, next(i for i, x in enumerate(lines) if "leave unless" in x)
+
+
+def test_updates_of_large_programs_do_not_wait_for_the_end_of_the_step():
+    layers = [nn.Linear(300, 700), nn.ReLU(), nn.Linear(700, 700), nn.ReLU(), nn.Linear(700, 10)]
+    last, below, check = updates(training(layers, optim.Adam(0.01), batch=640))
+    assert check < last < below
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_updates_are_early_if_the_loss_tests_all_indices(tested, monkeypatch):
+    found = []
+
+    def note(*arguments):
+        found.append(early_founders(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(lower, "early_founders", note)
+
+    def step(state, rows, other):
+        def loss_of(state):
+            return ops.sum(ops.tanh(state["x"] @ state["w"]) @ state["table"][rows].T)
+
+        loss, gradients = cr.value_and_grad(loss_of)(state)
+        state["w"] = state["w"] - 0.1 * gradients["w"]
+        state["table"] = state["table"].at[rows if tested else other].add(1.0)
+        return loss
+
+    shapes = {"x": (640, 70), "w": (70, 1000), "table": (900, 1000)}
+    state = {name: asarray(floats(*shape)) for name, shape in shapes.items()}
+    rows = np.random.default_rng(0).integers(0, 900, (2, 640))
+    steps = prepare_steps(step, [state], [*rows], np.arange(640)[None])
+    roles = 1, steps.batch_slots, [], [write.slot for write in steps.program.writes]
+    plan(assemble_epoch(steps.program.graph, *roles), TARGETS["avx2"])
+    assert bool(found[0]) == tested

@@ -25,6 +25,7 @@ from chainrule.program.compiler.read_patterns import Reads, read_pattern, work_o
 from chainrule.program.compiler.sinking import sink
 
 SMALL_LOOPS = 1 << 14  # elements below which loops may lose all of their parallel axes
+FOLLOWING_ONE = 1 << 10  # elements that may be computed beside a single number
 FEW_TASKS = 8  # turns of the common loops below which threads have too little to share
 MANY_TIMES = 8  # as much work as all before: not what folds were finished for
 
@@ -118,7 +119,7 @@ class Fusion(Grouping):
             return self._try_pixels(instruction, group, needed, reads, matched)
         if group.kind == "product" and (inner or not self._is_finished(group, own)):
             return False  # there is one sum at a time, and no loop around what is made of it
-        most = SMALL_LOOPS
+        most = SMALL_LOOPS if group.outer or _folds(group) else FOLLOWING_ONE
         if math.prod(group.outer) >= FEW_TASKS:
             most = max(most, MANY_TIMES * group.work)
         if inner and work_of(instruction) > most:
@@ -188,7 +189,7 @@ class Fusion(Grouping):
 
     def _shrink(self, group: Group, dropped: list[int], matched: dict[Axis, int]) -> bool:
         """Take loops out of the common ones, if what is left is worth running side by side."""
-        if group.kind == "product" or any(m.op.name in FOLDS for m in group.members):
+        if group.kind == "product" or _folds(group):
             return False
         if any(m.op.name == "barrier" for m in group.members):
             return False  # copies are made in the order of their memory
@@ -215,10 +216,15 @@ class Fusion(Grouping):
             return False
         if not self._has_room(group, needed):
             return False
-        if any(m.op.name in FOLDS for m in group.members):
+        if _folds(group):
             return False
         outer, places = all_outer(instruction.result.shape)
         if outer != group.outer or not outer:
             return False
         self._join(instruction, group, places, needed)
         return True
+
+
+def _folds(group: Group) -> bool:
+    """True if a member is a fold."""
+    return any(m.op.name in FOLDS for m in group.members)

@@ -174,7 +174,8 @@ def ordered(groups: Sequence[Group], early: Collection[Instruction] = ()) -> lis
     Args:
         groups: Groups by number.
         early: Founders of groups that run as soon as they can, if no group needs theirs: what they
-            read is then still in the cache, and its memory is free the sooner.
+            read is then still in the cache, and its memory is free the sooner. Products come first
+            among them: what they pack need not wait for the work before.
     """
     done = needed = 0
     for group in groups:
@@ -186,7 +187,7 @@ def ordered(groups: Sequence[Group], early: Collection[Instruction] = ()) -> lis
         if not ready:
             raise AssertionError("groups depend on each other in a circle")
         last = [g for g in ready if g.members[0] in early and not needed >> g.number & 1]
-        group = last[0] if last else ready[0]
+        group = min(last, key=lambda g: g.kind != "product") if last else ready[0]
         pending.remove(group)
         result.append(group)
         done |= 1 << group.number

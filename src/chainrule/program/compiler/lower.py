@@ -40,6 +40,7 @@ from chainrule.program.compiler.convolutions.lowering import (
 )
 from chainrule.program.compiler.convolutions.planning import AnyPlan
 from chainrule.program.compiler.convolutions.statistics import split_sums, summing
+from chainrule.program.compiler.early import early_founders
 from chainrule.program.compiler.emission.memory import Memory
 from chainrule.program.compiler.emission.nests import NestEmitter, n_tasks
 from chainrule.program.compiler.emission.products import ProductEmitter
@@ -137,7 +138,7 @@ class Lowering(KernelWriter):
         stored = _stored(block, fusion)
         in_place = self._overwrite(fusion, {**(writes or {}), **(carried or {})}, loss)
         given = given | ((carried or {}).keys() - in_place.keys())
-        groups = ordered(fusion.groups, convolutions)
+        groups = ordered(fusion.groups, early_founders(fusion, stored, loss, convolutions))
         self._lay_out(block, fusion, products, in_place, stored - given, set(resident))
         free = {t for t in stored - given - forced if self.root(t) is t and t.producer is not None}
         self.layouts |= lane_layouts(block, fusion, convolutions, free, self._plan_of)

@@ -34,7 +34,7 @@ class Dropping:
         first, second, limit, factor = (
             number(b, memory, x, kind) for x, kind in zip(numbers, kinds, strict=True)
         )
-        self.keys = philox.round_keys(b, first, second, g.lanes)
+        self.key = b.splat(first, g.lanes), b.splat(second, g.lanes)
         self.limit = b.splat(limit, g.lanes)
         self.factor = b.splat(factor, g.lanes)
         self.aligned = g.keys % 4 == 0
@@ -89,8 +89,12 @@ class Dropping:
                 i.carry(*following)
 
     def _words(self, counter: Value) -> list[Value]:
-        words = philox.wide_words(self.b, self.keys, counter)
-        return [self.b.convert("trunc", word, "i32") for word in words]
+        """The four words of each lane's block."""
+        b = self.b
+        high = b.binary("lshr", counter, b.constant(counter.type, 32))
+        low, high = (b.convert("trunc", x, "i32") for x in (counter, high))
+        zero = b.zero(low.type)
+        return list(philox.random_words(b, *self.key, low, high, zero, zero))
 
     def _shifted(self, words: Sequence[Value], phase: Value) -> list[Value]:
         """Four of eight words, from that of each lane's phase on."""
@@ -112,22 +116,17 @@ class Dropping:
         phase = b.i64(0) if self.aligned else b.binary("and", place, b.i64(3))
         block = b.binary("lshr", place, b.i64(2))
         numbers = b.constants("i64", range(g.lanes)) if g.lanes > 1 else b.i64(0)
-        half = b.constant(numbers.type, 32)
-        low = b.constant(numbers.type, 0xFFFFFFFF)
         with b.loop(b.i64(0), b.add(count, phase), 4 * g.lanes) as i:
             turn = b.add(block, b.binary("lshr", i.index, b.i64(2)))
-            words = philox.wide_words(b, self.keys, b.add(b.splat(turn, g.lanes), numbers))
-            pairs = [
-                b.binary("or", b.binary("and", x, low), b.binary("shl", y, half))
-                for x, y in (words[:2], words[2:])
-            ]
+            words = self._words(b.add(b.splat(turn, g.lanes), numbers))
             at = b.offset(self.room, i.index, "i32")
             if g.lanes == 1:
-                for n, pair in enumerate(pairs):
-                    b.store(pair, b.offset(at, 2 * n, "i32"))
+                for n, word in enumerate(words):
+                    b.store(word, b.offset(at, n, "i32"))
             else:
-                order = [n + m * g.lanes for n in range(g.lanes) for m in range(2)]
-                b.store(b.shuffle(pairs[0], pairs[1], order), at)
+                halves = [b.shuffle(x, y, range(2 * g.lanes)) for x, y in (words[:2], words[2:])]
+                order = [m * g.lanes + n for n in range(g.lanes) for m in range(4)]
+                b.store(b.shuffle(halves[0], halves[1], order), at)
         self.row = b.offset(self.room, phase, "i32")
 
     def kept(self, key: Value, x: Value) -> Value:

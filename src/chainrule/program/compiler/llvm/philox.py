@@ -6,8 +6,6 @@ SC 2011.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from chainrule.program.compiler.llvm.builder import Builder, Value
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -36,43 +34,3 @@ def _multiply(b: Builder, x: Value, factor: int) -> tuple[Value, Value]:
     low = b.convert("trunc", product, "i32")
     shifted = b.binary("lshr", product, b.constant(wide.type, 32))
     return low, b.convert("trunc", shifted, "i32")
-
-
-def round_keys(b: Builder, key0: Value, key1: Value, lanes: int) -> list[tuple[Value, Value]]:
-    """The key words of all rounds, for ``wide_words``; both arguments are an ``i32``."""
-    found = []
-    for number in range(10):
-        if number:
-            key0 = b.add(key0, b.constant("i32", _WEYL[0]))
-            key1 = b.add(key1, b.constant("i32", _WEYL[1]))
-        first, second = (b.splat(b.convert("zext", x, "i64"), lanes) for x in (key0, key1))
-        found.append((first, second))
-    return found
-
-
-def wide_words(
-    b: Builder, keys: Sequence[tuple[Value, Value]], counter: Value
-) -> tuple[Value, Value, Value, Value]:
-    """The words of the blocks with these numbers, each in the lower half of an ``i64``.
-
-    Processors multiply 32-bit words by pairs of lanes: so words that stay apart need no shuffles.
-    What the upper halves hold means nothing.
-
-    Args:
-        b: The function.
-        keys: From ``round_keys``.
-        counter: Numbers of blocks, ``i64``.
-    """
-    low = b.constant(counter.type, 0xFFFFFFFF)
-    half = b.constant(counter.type, 32)
-    c0, c1 = counter, b.binary("lshr", counter, half)
-    c2 = c3 = b.zero(counter.type)
-    for key0, key1 in keys:
-        first, second = (
-            b.mul(b.binary("and", c, low), b.constant(counter.type, factor))
-            for c, factor in zip((c0, c2), _MULTIPLIERS, strict=True)
-        )
-        c0 = b.binary("xor", b.binary("xor", b.binary("lshr", second, half), c1), key0)
-        c2 = b.binary("xor", b.binary("xor", b.binary("lshr", first, half), c3), key1)
-        c1, c3 = second, first
-    return c0, c1, c2, c3

@@ -20,6 +20,7 @@ from chainrule.program.compiler.products.planning import LONG_SUM, preferred_pan
 from chainrule.program.compiler.target import Target
 
 COLLISION = 1024  # bytes: rows at multiples of this meet in few sets of the first-level cache
+LONG_COLLISION = 512  # the same where a product goes down hundreds of rows, a vector of each
 PADDING = 64  # bytes put behind such rows
 LEAST_ELEMENTS = 1024  # smaller weights stay in the cache however they lie
 
@@ -74,18 +75,38 @@ class Panels(Layout):
         return (cut // self.width) * panel + other * self.width + cut % self.width
 
 
-def padded(tensor: Tensor) -> Layout | None:
-    """A layout whose rows do not collide in the cache; None where plain rows do not either."""
+def padded(tensor: Tensor, collision: int = COLLISION) -> Layout | None:
+    """A layout whose rows do not collide in the cache; None where plain rows do not either.
+
+    Args:
+        tensor: Its last axis are the rows.
+        collision: Bytes; rows at multiples of it collide.
+    """
     if len(tensor.shape) < 2 or tensor.shape[-2] < 8:
         return None
     row = tensor.shape[-1] * tensor.dtype.itemsize
     if row and row % 64 and tensor.shape[-1] >= 24:
         rounded = -(-row // 64) * 64
-        rounded += 0 if rounded % COLLISION else 64
+        rounded += 0 if rounded % collision else 64
         return Layout(tensor.shape, (rounded - row) // tensor.dtype.itemsize)
-    if row == 0 or row % COLLISION:
+    if row == 0 or row % collision:
         return None
     return Layout(tensor.shape, PADDING // tensor.dtype.itemsize)
+
+
+def operand_layouts(x: Contraction) -> dict[Tensor, Layout]:
+    """Layouts for a product's operands whose rows collide.
+
+    Of a long sum the wider operand is the one that is read down its rows; the other is packed.
+    """
+    wide, high = x.column.extent, x.row.extent
+    found = {}
+    for tensor, own, other in ((x.a.tensor, high, wide), (x.b.tensor, wide, high)):
+        is_long = x.depth.extent >= LONG_SUM and own >= other
+        layout = padded(tensor, LONG_COLLISION if is_long else COLLISION)
+        if layout is not None:
+            found[tensor] = layout
+    return found
 
 
 def state_layouts(

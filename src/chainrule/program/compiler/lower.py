@@ -59,7 +59,7 @@ from chainrule.program.compiler.kernel_facts import (
 )
 from chainrule.program.compiler.kernel_writer import KernelWriter
 from chainrule.program.compiler.kernels import Kernel, KernelBuilder
-from chainrule.program.compiler.layouts import Panels, padded, state_layouts
+from chainrule.program.compiler.layouts import Panels, operand_layouts, state_layouts
 from chainrule.program.compiler.llvm.builder import Builder, Value
 from chainrule.program.compiler.llvm.module import Module
 from chainrule.program.compiler.lowering.bodies import NOWHERE
@@ -202,10 +202,9 @@ class Lowering(KernelWriter):
         target = self.module.target
         self.layouts |= state_layouts(products.values(), fusion, in_place, resident, target)
         for x in products.values():
-            for tensor in (x.a.tensor, x.b.tensor):
+            for tensor, layout in operand_layouts(x).items():
                 own = tensor in stored and tensor.producer is not None
-                layout = padded(tensor) if own else None
-                if layout is not None and self.root(tensor) is tensor:
+                if own and self.root(tensor) is tensor:
                     self.layouts[tensor] = layout
         for load in [load for x in products.values() for load in (x.a, x.b)]:
             root = self.root(load.tensor)

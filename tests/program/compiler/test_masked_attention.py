@@ -11,8 +11,7 @@ from chainrule.array import asarray, trace
 from chainrule.graph import Graph
 from chainrule.nn import functional as F
 from chainrule.nn.functional.attention import attend
-from chainrule.program.compiler.attention import operations
-from chainrule.program.compiler.attention.operations import OPS, fits
+from chainrule.program.compiler.attention.operations import OPS
 from chainrule.program.compiler.compiling import plan
 from chainrule.program.compiler.native import NativeProgram, assemble_program
 from chainrule.program.compiler.passes import import_graph, run_passes
@@ -20,11 +19,6 @@ from chainrule.program.compiler.passes.evaluate import evaluate_block
 from chainrule.program.compiler.runtime.counts import exactly
 from chainrule.program.compiler.target import TARGETS
 from chainrule.program.interpreter import Plan
-
-
-@pytest.fixture(autouse=True)
-def _small_ones_too(monkeypatch):
-    monkeypatch.setattr(operations, "pays", lambda q, k, v, causal: fits(q, k, v))
 
 
 def samples(batch, heads, shared, queries, keys, features, value_features, dtype="float32"):

@@ -23,10 +23,9 @@ from chainrule.program.compiler.instructions import Instruction, Tensor
 
 FEATURES = 16  # features of a head come in multiples of this: whole vectors on every target
 MOST_FEATURES = 256
-FEWEST_PLACES = 16  # queries and keys of whole vectors
-# with fewer the scores stay in the cache; gradients in tiles compute them a second time
-LEAST_PLACES = 96
-LEAST_CAUSAL = 48  # tiles leave out what no query sees
+# Fewer queries or keys make no whole vectors, and 8 of them take longer in tiles. Whoever measures
+# this: heads lie side by side, as a projection leaves them, and plain products read them slowly.
+LEAST_PLACES = 16
 _PULLBACKS = (
     "attention_query_pullback",
     "attention_key_pullback",
@@ -189,21 +188,15 @@ each (batch, places, heads, features)."""
 OPS = (FORWARD.name, BACKWARD.name)
 
 
-def fits(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """True where there are tiles for it; it depends on shapes and types alone."""
+def pays(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """True where tiles beat the plain formula; it depends on shapes and types alone."""
     if query.dtype not in (np.float32, np.float64) or not query.dtype == key.dtype == value.dtype:
         return False
     if len(query.shape) != 4 or not query.size or not key.size or not value.size:
         return False
     if any(f % FEATURES or f > MOST_FEATURES for f in (query.shape[3], value.shape[3])):
         return False
-    return min(query.shape[2], key.shape[2]) >= FEWEST_PLACES
-
-
-def pays(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> bool:
-    """True where tiles beat the plain formula."""
-    least = LEAST_CAUSAL if causal else LEAST_PLACES
-    return fits(query, key, value) and min(query.shape[2], key.shape[2]) >= least
+    return min(query.shape[2], key.shape[2]) >= LEAST_PLACES
 
 
 class Attentions:
@@ -236,8 +229,7 @@ class Attentions:
             known = self._made.get(("normaliser", *operands, *place))
             return None if known is None else known.results[1]
         inputs = operands if name == "attention" else operands[3:]
-        query, key, value = inputs[:3]
-        if not pays(query, key, value, attributes["causal"]):
+        if not pays(*inputs[:3]):
             return None
         setting = (name == "attention", *operands, *place, attributes["dropped"])
         made = self._made.get(setting)

@@ -5,5 +5,6 @@
 lanes: a weight gradient) and ``depthwise`` (a weight gradient with few channels in a group) are the
 forms of the arithmetic, and ``image_lanes`` (images in the lanes, for few channels), which lays out
 what stands around it too (``image_lanes_tensors``, ``image_lanes_nests``).
-``planning`` chooses, ``emission`` and ``gradients`` write.
+``planning`` chooses, ``weights`` says where tiles of pixels find theirs, ``emission`` and
+``gradients`` write.
 """

@@ -146,11 +146,12 @@ def _vectors(encoder: SentenceEncoder, tokens: Array, mask: Array) -> Array:
 
 
 def _steps(length: int) -> int:
-    """The next of 8, 12, 16, 24, 32, 48 …: few Programs, and at most a third is filling."""
-    places = 8
-    while places < length:
-        places = places * 3 // 2 if places & (places - 1) == 0 else places * 4 // 3
-    return places
+    """The next of 8, 12, 16, 20, 24, 28, 32, 40, 48 …: little of a text is filling."""
+    octave = 8
+    while 2 * octave < length:
+        octave *= 2
+    step = max(octave // 4, 4)
+    return max(-(-length // step) * step, 8)
 
 
 def load_sentence_encoder(folder: str | Path, *, engine: str | None = None) -> SentenceEmbedder:

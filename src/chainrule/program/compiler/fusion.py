@@ -45,8 +45,7 @@ class Fusion(Grouping):
             if all(not self.is_leaf(r) for r in instruction.results):
                 continue
             self._place(instruction)
-        for group in reversed(list(self.groups)):
-            sink(self, group)
+        sink(self)
 
     def _place(self, instruction: Instruction) -> None:
         needed, reads = self._reads(instruction)

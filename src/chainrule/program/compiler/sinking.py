@@ -8,16 +8,24 @@ from chainrule.program.compiler.lowering.elements import ELEMENTS
 from chainrule.program.compiler.read_patterns import read_pattern
 
 
-def sink(grouping: Grouping, group: Group) -> None:
+Readers = dict[Tensor, list[Instruction]]
+
+
+def sink(grouping: Grouping) -> None:
     """Move elementwise work that one other group alone reads into that group.
 
     Work that merely runs beside other work (the same update of several weights) moves by
     itself.
     """
-    if group.kind != "nest" or any(m.op.name not in ELEMENTS for m in group.members):
-        return
-    for members in _strands(grouping, group):
-        _sink_together(grouping, group, members)
+    readers: Readers = {}
+    for group in grouping.groups:
+        for member in group.members:
+            for tensor in {t for x in member.operands for t in grouping.sources(x)}:
+                readers.setdefault(tensor, []).append(member)
+    for group in reversed(list(grouping.groups)):
+        if group.kind == "nest" and all(m.op.name in ELEMENTS for m in group.members):
+            for members in _strands(grouping, group):
+                _sink_together(grouping, group, members, readers)
 
 
 def _strands(grouping: Grouping, group: Group) -> list[list[Instruction]]:
@@ -36,11 +44,14 @@ def _strands(grouping: Grouping, group: Group) -> list[list[Instruction]]:
     return [[m for m in group.members if m in members] for members in unique.values()]
 
 
-def _sink_together(grouping: Grouping, group: Group, members: list[Instruction]) -> None:
+def _sink_together(
+    grouping: Grouping, group: Group, members: list[Instruction], readers: Readers
+) -> None:
     own = {r for m in members for r in m.results}
     if own & grouping.forced:
         return
-    users = _users(grouping, own, group)
+    reading = dict.fromkeys(m for tensor in own for m in readers.get(tensor, ()))
+    users = [m for m in reading if grouping.group_of[m.results[0]] is not group]
     homes = {grouping.group_of[m.results[0]] for m in users}
     if len(homes) != 1:
         return
@@ -69,17 +80,6 @@ def _sink_together(grouping: Grouping, group: Group, members: list[Instruction])
     for other in grouping.groups:
         if other.ancestors >> group.number & 1:
             other.ancestors = (other.ancestors | group.ancestors) & ~(1 << group.number)
-
-
-def _users(grouping: Grouping, tensors: set[Tensor], group: Group) -> list[Instruction]:
-    """Instructions of other groups that read any of the tensors."""
-    return [
-        member
-        for other in grouping.groups
-        if other is not group
-        for member in other.members
-        if any(tensors & grouping.sources(x) for x in member.operands)
-    ]
 
 
 def _reads_aligned(

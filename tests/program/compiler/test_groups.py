@@ -76,3 +76,18 @@ def test_updates_are_early_if_the_loss_tests_all_indices(tested, monkeypatch):
     roles = 1, steps.batch_slots, [], [write.slot for write in steps.program.writes]
     plan(assemble_epoch(steps.program.graph, *roles), TARGETS["avx2"])
     assert bool(found[0]) == tested
+
+
+def test_sums_over_what_one_product_made_share_a_pass():
+    def function(x, w, scale):
+        y = x @ w
+        first, second = ops.sum(y * scale, axis=1), ops.sum(y * y, axis=1)
+        return y - first[:, None] * second[:, None], ops.sum(y, axis=0), ops.sum(y * y, axis=0)
+
+    arrays = floats(70, 30), floats(30, 64), floats(64)
+    found = program(function, *arrays)
+    assert [line.count("sum") for line in found.splitlines() if "sum" in line] == [1, 1], found
+    ours = cr.compile(function, engine="compiler")(*arrays)
+    slow = cr.compile(function, engine="interpreter")(*arrays)
+    for fast, expected in zip(ours, slow, strict=True):
+        np.testing.assert_allclose(np.asarray(fast), np.asarray(expected), rtol=2e-5, atol=2e-4)

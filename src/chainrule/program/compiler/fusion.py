@@ -58,6 +58,8 @@ class Fusion(Grouping):
             return
         if any(self._try_beside(instruction, group, needed) for group in recent):
             return
+        if any(self._try_second_fold(instruction, group, needed) for group in recent):
+            return
         self._found(instruction, needed)
 
     def _reads(self, instruction: Instruction) -> tuple[set[Group], Reads]:
@@ -91,6 +93,7 @@ class Fusion(Grouping):
         needed: set[Group],
     ) -> None:
         group.members.append(instruction)
+        group.sources |= needed - {group}
         group.work = max(group.work, work_of(instruction))
         for result in instruction.results:
             self.group_of[result] = group
@@ -219,6 +222,22 @@ class Fusion(Grouping):
             return False
         outer, places = all_outer(instruction.result.shape)
         if outer != group.outer or not outer:
+            return False
+        self._join(instruction, group, places, needed)
+        return True
+
+    def _try_second_fold(self, instruction: Instruction, group: Group, needed: set[Group]) -> bool:
+        """Join a fold of as many elements over as many, that reads what the same group made."""
+        if group.kind != "nest" or instruction.op.name not in REDUCTIONS:
+            return False
+        if not needed & group.sources or not self._has_room(group, needed):
+            return False
+        outer, places = all_outer(instruction.result.shape)
+        over = [m for m in group.members if m.op.name in FOLDS]
+        if outer != group.outer or not over or group.over:
+            return False
+        mine = instruction.operands[0].shape, instruction.attributes
+        if any((m.operands[0].shape, m.attributes) != mine for m in over):
             return False
         self._join(instruction, group, places, needed)
         return True

@@ -35,6 +35,7 @@ class Group:
         self.places: dict[Tensor, tuple[int | None, ...]] = {}
         self.over: dict[Tensor, tuple[int | None, ...]] = {}  # of folds behind a convolution
         self.work = 0  # elements of the largest thing read or made
+        self.sources: set[Group] = set()  # groups that members read
         self.ancestors = 0
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ MOST_IMAGES = 32
 LINE = 64  # bytes of a line of the cache
 FMAS = 2  # vectors multiplied and added a cycle
 ROW_CYCLES = 2.0  # of a row that is copied, beside its vectors
-LAID_OUT_AGAIN = 1 / 16  # share of the arithmetic that laying out images for every part may take
+LAID_OUT_AGAIN = 1 / 16  # share of the arithmetic that laying out images once a part more may take
 GATHERED = 1.06  # times longer that tiles take, as measured, if columns are gathered
 LOST = 0.45  # cycles a line drawn by a tile, for each other row between those of a tile
 
@@ -144,7 +144,7 @@ def plan_pixels(geometry: Geometry, target: Target) -> PixelPlan | None:
     plan = best[1]
     missing = -(-ENOUGH_TASKS // max(1, plan.tasks))
     work = geometry.flops / 2 / lanes / FMAS / max(1, plan.tasks)
-    worth = int(work * LAID_OUT_AGAIN / _laying_out(plan.form))
+    worth = 1 + int(work * LAID_OUT_AGAIN / _laying_out(plan.form))
     parts = min(missing, plan.form.channels.count, worth) if geometry.flops > 2e5 else 1
     return PixelPlan(plan.form, max(1, parts))
 

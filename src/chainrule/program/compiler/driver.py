@@ -42,6 +42,7 @@ from chainrule.program.compiler.table import (
 
 WORTH_DRAWING = 200.0  # microseconds of a kernel from which an uneven split costs more than draws
 DRAWS = 16  # pieces a thread would draw of one kernel if all were large, at most
+LONG = 100  # kernels and barriers: LLVM's work on an optimised driver grows with their square
 LAST = 4  # the last tasks, one in so many, are drawn in pieces so many times smaller
 
 
@@ -84,6 +85,7 @@ class Driver:
             name,
             [("ptr", "barrier"), ("i64", "thread"), ("i64", "threads"), ("ptr", "table")],
             internal=False,
+            quickly=_count(items) > LONG,
         )
         self.state, self.thread, self.threads, self.table = b.parameters
         self.is_first = b.compare("eq", self.thread, b.i64(0))
@@ -301,6 +303,17 @@ class Driver:
     def _truth(self, tensor: Tensor) -> Value:
         raw = self.b.load("i8", self._address(tensor))
         return arithmetic.from_memory(self.b, raw, tensor.dtype)
+
+
+def _count(items: Sequence[Item]) -> int:
+    """Items, and those inside of them."""
+    total = len(items)
+    for x in items:
+        if isinstance(x, LoopItem):
+            total += _count([*x.body, *x.test_items])
+        elif isinstance(x, BranchItem):
+            total += _count([*x.on_true, *x.on_false])
+    return total
 
 
 def _quotient_up(b: Builder, x: Value, y: Value) -> Value:

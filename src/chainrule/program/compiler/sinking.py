@@ -7,7 +7,6 @@ from chainrule.program.compiler.instructions import Instruction, Tensor
 from chainrule.program.compiler.lowering.elements import ELEMENTS
 from chainrule.program.compiler.read_patterns import read_pattern
 
-
 Readers = dict[Tensor, list[Instruction]]
 
 

@@ -47,6 +47,8 @@ class Builder:
         parameters: ``(type, name)`` of each; ``ptr noalias`` and the like keep their attributes.
         internal: Not visible outside the module.
         result: Type returned.
+        inline: Written out wherever it is called.
+        quickly: Compiled without optimisation, in time that grows only with the length.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Builder:
         internal: bool = True,
         result: str = "void",
         inline: bool = False,
+        quickly: bool = False,
     ) -> None:
         self.module = module
         self.name = name
@@ -65,6 +68,7 @@ class Builder:
         signature = ", ".join(f"{t} %{n}" for t, n in parameters)
         linkage = "internal " if internal else ""
         attributes = "nounwind alwaysinline" if inline else "nounwind noinline"
+        attributes += " optnone" if quickly else ""
         self._lines = [f"define {linkage}{result} @{name}({signature}) {attributes} {{", "entry:"]
         self._label = "entry"
         self._stack: list[str] = []

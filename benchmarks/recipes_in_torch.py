@@ -42,7 +42,7 @@ def cosine(first: float, final: float, steps: int, warmup: int = 0) -> Callable[
 
     def rate(step: int) -> float:
         if step < warmup:
-            return first * (step + 1) / warmup
+            return first * (step + 1) / (warmup + 1)
         share = min(1.0, (step - warmup) / max(1, steps - warmup))
         return final + (first - final) * 0.5 * (1 + math.cos(math.pi * share))
 

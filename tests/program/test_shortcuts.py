@@ -71,7 +71,7 @@ def test_the_third_call_is_short_and_equal(counted):
     model, f = Net(), cr.compile(lambda m, x: m(x))
     expected = model(cr.asarray(X)).numpy()
     for x in (X, cr.asarray(X)):
-        np.testing.assert_allclose(often(f, model, x), expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(often(f, model, x), expected, rtol=1e-5)
     assert len(counted) == 4
     np.testing.assert_allclose(f(model, X * 2).numpy(), model(cr.asarray(X * 2)).numpy(), rtol=1e-4)
     assert len(counted) == 5
@@ -129,14 +129,14 @@ def test_two_models_have_short_ways_of_their_own(counted):
     for _ in range(4):
         for model in models:
             expected = model(cr.asarray(X)).numpy()
-            np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5)
     assert f.n_compilations == 1
     assert len(counted) == 5
     models[0].power = 2.0
     models[1].layers[0].weight = models[1].layers[0].weight * 2
     for model in models:
         expected = model(cr.asarray(X)).numpy()
-        np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(f(model, X).numpy(), expected, rtol=1e-5)
 
 
 def test_other_shapes_types_and_settings_compile_again():
@@ -160,7 +160,7 @@ def test_one_array_twice_and_two_arrays(counted):
     f = cr.compile(lambda a, b: a + 2 * b)
     a, b = cr.asarray(X), cr.asarray(X + 1)
     for _ in range(3):
-        np.testing.assert_allclose(f(a, b).numpy(), 3 * X + 2, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(f(a, b).numpy(), 3 * X + 2, rtol=1e-5)
         np.testing.assert_allclose(f(a, a).numpy(), 3 * X, rtol=1e-6)
     assert len(counted) == 1
 

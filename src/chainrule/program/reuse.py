@@ -82,6 +82,19 @@ class _Write(NamedTuple):
     marks: dict[str, Any]
 
 
+def _data_of(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
+    """The numbers of an argument; None if it is no array that was expected."""
+    if type(x) is Array:
+        if x.weak or x.node.owned or x.node.traced:
+            return None
+        x = x.data
+    elif type(x) is not np.ndarray:
+        return None
+    found: np.ndarray = x
+    fits = found.shape == shape and (found.dtype is dtype or found.dtype == dtype)
+    return found if fits else None
+
+
 class Shortcut:
     """The way from such arguments to their Program's results.
 
@@ -253,14 +266,8 @@ class Shortcut:
         def answer(arguments: Sequence[Any]) -> Array | None:
             if len(arguments) != n_arguments or root() is not arguments[place]:
                 return None
-            x = arguments[number]
-            if type(x) is Array:
-                if x.weak or x.node.owned or x.node.traced:
-                    return None
-                x = x.data
-            elif type(x) is not np.ndarray:
-                return None
-            if x.shape != shape or (x.dtype is not dtype and x.dtype != dtype):
+            x = _data_of(arguments[number], shape, dtype)
+            if x is None:
                 return None
             held = [reference() for reference in references]  # they live as long as this
             if not same(held):
@@ -298,14 +305,8 @@ class Shortcut:
     def _run(self, arguments: Sequence[Any]) -> list[np.ndarray] | None:
         arrays: list[np.ndarray] = []
         for number, shape, dtype in self._arrays:
-            x = arguments[number]
-            if type(x) is Array:
-                if x.weak or x.node.owned or x.node.traced:
-                    return None
-                x = x.data
-            elif type(x) is not np.ndarray:
-                return None
-            if x.shape != shape or (x.dtype is not dtype and x.dtype != dtype):
+            x = _data_of(arguments[number], shape, dtype)
+            if x is None:
                 return None
             arrays.append(x)
         if len(arrays) > 1 and self._repeats(arguments):

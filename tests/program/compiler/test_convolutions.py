@@ -196,6 +196,9 @@ GATHERED = [
     ((3, 4, 9, 9), (8, 2, 3, 3), {"groups": 2}),
     ((1, 3, 5, 6, 7), (5, 3, 2, 3, 3), {"padding": 1}),
     ((1, 2, 6, 3), (9, 2, 3, 7), {"padding": ((1, 1), (7, 6))}),
+    # rows in phases, of which one may have no taps
+    ((2, 12, 5, 8), (11, 12, 2, 2), {"input_dilation": (2, 1), "dilation": (2, 1), "padding": 1}),
+    ((1, 4, 5, 7), (9, 4, 3, 3), {"input_dilation": (3, 1), "padding": ((2, 1), (1, 1))}),
 ]
 
 

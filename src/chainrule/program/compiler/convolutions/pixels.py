@@ -64,7 +64,8 @@ class Pixels:
     @property
     def dense(self) -> bool:
         """True if the sums of an image, or of a band, follow each other without gaps."""
-        return self.flat and self.planes.gathered and len(self.geometry.lines) == 2
+        lines = self.geometry.lines
+        return self.flat and self.planes.gathered and len(lines) == 2 and lines[0].spread == 1
 
     @property
     def pitch(self) -> int:

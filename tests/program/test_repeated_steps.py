@@ -5,6 +5,8 @@ import weakref
 
 import numpy as np
 import pytest
+from small_training import Net, everything, make
+from small_training import train as plain_train
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -17,28 +19,7 @@ RNG = np.random.default_rng(5)
 X = RNG.normal(size=(40, 5)).astype("f")
 Y = RNG.integers(0, 2, 40)
 ORDER = RNG.permutation(40)[:36].reshape(6, 6)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        self.first = nn.Linear(5, 4)
-        self.norm = nn.BatchNorm1d(4)
-        self.drop = nn.Dropout(0.3)
-        self.second = nn.Linear(4, 2)
-        self.shift = nn.Parameter(cr.zeros(2))
-
-    def forward(self, x):
-        return self.second(self.drop(cr.tanh(self.norm(self.first(x))))) + self.shift
-
-
-@cr.compile
-def train(model, optimizer, x, y):
-    def loss_of(m):
-        return nn.functional.cross_entropy(m(x), y)
-
-    loss, gradients = cr.value_and_grad(loss_of)(model)
-    optimizer.update(model, gradients)
-    return loss
+train = cr.compile(plain_train)
 
 
 @pytest.fixture
@@ -54,18 +35,6 @@ def found(monkeypatch):
 
     monkeypatch.setattr(repetition.Repetitions, "find", find)
     return taken
-
-
-def make(**settings):
-    cr.random.seed(0)
-    return [Net(), optim.Adam(**({"learning_rate": 0.02} | settings))]
-
-
-def everything(model, optimizer):
-    state = {name: x.numpy() for name, x in model.state_dict().items()}
-    for path, slots in optimizer.state.items():
-        state |= {f"{path}/{name}": x.numpy() for name, x in slots.items()}
-    return state | {"step": optimizer.step.numpy()}
 
 
 def calls(change=None, parts=3, **settings):

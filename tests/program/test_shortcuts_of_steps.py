@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from small_training import everything, make, train
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -17,26 +18,6 @@ pytestmark = pytest.mark.skipif(
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(6, 5)).astype("f")
 Y = RNG.integers(0, 2, 6)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        self.first = nn.Linear(5, 4)
-        self.norm = nn.BatchNorm1d(4)
-        self.drop = nn.Dropout(0.3)
-        self.second = nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.second(self.drop(cr.tanh(self.norm(self.first(x)))))
-
-
-def train(model, optimizer, x, y):
-    def loss_of(m):
-        return nn.functional.cross_entropy(m(x), y)
-
-    loss, gradients = cr.value_and_grad(loss_of)(model)
-    optimizer.update(model, gradients)
-    return loss
 
 
 SHORT = cr.compile(train)
@@ -60,11 +41,6 @@ def counted(monkeypatch):
     return taken
 
 
-def make(**settings):
-    cr.random.seed(0)
-    return Net(), optim.Adam(**({"learning_rate": 0.02} | settings))
-
-
 def steps(step, change=None, **settings):
     """Losses of six steps, with a change in the middle, and all state they leave."""
     model, optimizer = make(**settings)
@@ -73,10 +49,7 @@ def steps(step, change=None, **settings):
         if number == 3 and change is not None:
             change(model, optimizer)
         losses.append(float(step(model, optimizer, X, Y)))
-    state = {name: x.numpy() for name, x in model.state_dict().items()}
-    for path, slots in optimizer.state.items():
-        state |= {f"{path}/{name}": x.numpy() for name, x in slots.items()}
-    return losses, state | {"step": optimizer.step.numpy()}
+    return losses, everything(model, optimizer)
 
 
 def other_rate(model, optimizer):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from attention_samples import samples
 
 import chainrule as cr
 from chainrule import nn, random
@@ -19,17 +20,6 @@ from chainrule.program.compiler.passes.evaluate import evaluate_block
 from chainrule.program.compiler.runtime.counts import exactly
 from chainrule.program.compiler.target import TARGETS
 from chainrule.program.interpreter import Plan
-
-
-def samples(batch, heads, shared, queries, keys, features, value_features, dtype="float32"):
-    rng = np.random.default_rng(keys)
-    shapes = [
-        (batch, heads, queries, features),
-        (batch, shared, keys, features),
-        (batch, shared, keys, value_features),
-        (batch, heads, queries, value_features),
-    ]
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
 def mask_of(kind, batch, heads, queries, keys):

@@ -1,13 +1,9 @@
 """Random recurrent networks: both engines agree on them, outputs and gradients."""
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from random_cells import Network, check
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from attention_samples import samples
 
 import chainrule as cr
 from chainrule.array import asarray, trace
@@ -29,17 +30,6 @@ SIZES = [
     (1, 2, 2, 70, 131, 48, 32, False),
     (2, 5, 5, 64, 64, 32, 32, True),
 ]
-
-
-def samples(batch, heads, shared, queries, keys, features, value_features, dtype="float32"):
-    rng = np.random.default_rng(queries)
-    shapes = [
-        (batch, heads, queries, features),
-        (batch, shared, keys, features),
-        (batch, shared, keys, value_features),
-        (batch, heads, queries, value_features),
-    ]
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
 def tiled(causal):

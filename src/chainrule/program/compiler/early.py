@@ -13,6 +13,8 @@ from chainrule.program.compiler.groups import Grouping
 from chainrule.program.compiler.instructions import Instruction, Tensor
 
 CHECKED = frozenset(["gather", "scatter"])  # whose second operand is tested while they run
+# what moves numbers and leaves none out
+MOVED = frozenset(["broadcast_to", "reshape", "transpose", "flip", "concatenate", "barrier"])
 LARGE = 1 << 22  # bytes of values of which most do not stay in the cache to the end of a step
 
 
@@ -40,16 +42,35 @@ def early_founders(
 
 
 def _all_tested(grouping: Grouping, loss: Tensor) -> bool:
-    """True if indices that the loss does not need come from inputs that others of its come from."""
+    """True if indices that the loss does not need are such as it has tested, in the same ranges."""
     needed = _behind([loss])
-    tested: set[Tensor] = set()
-    later: set[Tensor] = set()
+    tested: set[tuple[Tensor, tuple[int, ...]]] = set()
+    later: set[tuple[Tensor, tuple[int, ...]]] = set()
     for x in grouping.block.instructions:
         if x.op.name in CHECKED:
-            inputs = {t for t in _behind(x.operands[1:2]) if t.producer is None}
-            inputs = {t for t in inputs if t.constant is None}
-            (tested if x.results[0] in needed else later).update(inputs)
+            data, places = x.operands[:2]
+            range_ = data.shape[: places.shape[-1]]
+            found = {(index, range_) for index in _numbers(places)}
+            (tested if x.results[0] in needed else later).update(found)
     return later <= tested
+
+
+def _numbers(places: Tensor) -> set[Tensor]:
+    """Where the numbers of some places come from, not having been computed with since.
+
+    Those that are counted, or looked up in a table of such, lie where they are meant to.
+    """
+    pending, found = [places], set()
+    while pending:
+        x = pending.pop()
+        made_by = "" if x.producer is None else x.producer.op.name
+        if x.producer is not None and made_by in MOVED:
+            pending += x.producer.operands
+        elif x.producer is not None and made_by == "gather":
+            found |= {x} if _numbers(x.producer.operands[0]) else set()
+        elif x.constant is None and made_by != "iota":
+            found.add(x)
+    return found
 
 
 def _behind(tensors: Iterable[Tensor]) -> set[Tensor]:
